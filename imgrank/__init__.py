@@ -1,0 +1,1 @@
+"""imgrank: sort folders of pictures by a plain instruction."""

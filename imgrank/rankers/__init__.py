@@ -1,0 +1,1 @@
+"""Rankers: what gives a picture its score. One module a method; `load.py` chooses."""

@@ -1,0 +1,103 @@
+"""The one interface of all rankers, and the plain values that pass through it. No torch here.
+
+A ranker is split in two so that one pass over the pictures can serve many instructions:
+
+* a `FeatureSource` turns bytes of a file into features (decode in worker threads, model in the
+  main thread). Two rankers that share a source share the work and the cached features;
+* a `Ranker` turns features into scores for a list of queries.
+
+`identity` strings are read from a checkpoint's `config.json`, without torch: they are keys of the
+store, so a picture whose score is known never loads a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import imgrank.instruction as instruction
+
+__all__ = ["Answer", "FeatureSource", "Features", "Ranker", "Scope", "Score"]
+
+Scope = Literal["image", "set"]
+Features = Mapping[str, Any]
+"""Named arrays of one picture, float16 or float32 numpy: `pooled` [E], `statistics` [Ds],
+`grid` [P, Dg]; for measured properties, floats by name."""
+
+
+class Score(NamedTuple):
+    """A score in the ranker's unit, with an interval where the model has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a ranker answers one query: what is printed beside the scores.
+
+    method: "measured", "adapter", "zero-shot", ...   model: checkpoint name, or "-" if measured.
+    prompt: the text (or pole pair, or property name) that was really used; a key of the store.
+    unit: of the score, "" if it has none.   range: the scale's ends, None if open.
+    """
+
+    method: str
+    model: str
+    revision: str
+    prompt: str
+    unit: str
+    range: tuple[float, float] | None = None
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the router prints: `adapter tiny-quality`, `zero-shot tiny`, `measured`."""
+        return self.method if self.model == "-" else f"{self.method} {self.model}"
+
+
+class FeatureSource(Protocol):
+    """Bytes of a picture -> features."""
+
+    @property
+    def identity(self) -> str:
+        """Weights digest and preprocessing version; readable without torch."""
+        ...
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Feature names worth keeping in the store; others are recomputed."""
+        ...
+
+    def prepare(self, data: bytes) -> Any:
+        """Decode and resize; runs in worker threads, must be thread-safe and torch-free.
+
+        Raises `imgrank.images.decode.Unreadable` with a one-line reason.
+        """
+        ...
+
+    def compute(self, prepared: Sequence[Any]) -> list[Features]:
+        """One batch through the model; main thread; loads the model at first use."""
+        ...
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Features -> scores for queries."""
+
+    name: str
+    identity: str
+    scope: Scope
+    source: FeatureSource
+    needs: frozenset[str]
+
+    def answer(self, query: instruction.Query) -> Answer | None:
+        """How this ranker would answer, or None if it cannot. Torch-free."""
+        ...
+
+    def score(
+        self, features: Sequence[Features], queries: Sequence[instruction.Query]
+    ) -> list[list[Score | None]]:
+        """[picture][query] -> score; None where the picture has no such property."""
+        ...
