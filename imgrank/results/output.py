@@ -1,0 +1,389 @@
+r"""Rows -> table, TSV, CSV, JSON, JSON lines or bare paths, on a stream.
+
+Standard output is data only, in every format; rows are written one by one as they are formatted.
+
+The fields of a ranked row, the same in every format:
+
+    rank  score  unit  percentile  low  high  direction  model  [folder]  [criteria]  path
+
+* `folder` is there when the order was made per folder; `criteria` are the single scores when
+  several were combined: one column a criterion, named by its instruction; `scores` in JSON.
+* `low` and `high` are the interval, empty where the model has none; JSON has `interval`, a pair
+  or null, instead.
+* JSON is one object: `criteria` (instruction, task, method, model, revision, prompt, unit,
+  direction, reference, weight, range, zero_shot), `images` (the rows), `skipped` (path, reason).
+  JSON lines are the rows, each with `criteria` in it, so that a line stands on its own.
+* Numbers: six significant digits, or all digits before the point if there are more (dates in
+  seconds, sizes in bytes); the same text in every format, never by locale.
+* Nothing is lost of a strange file name. TSV writes backslash, tab, newline and carriage return
+  as \\ \t \n \r. TSV, CSV and paths carry bytes that are not UTF-8 as they are; JSON is ASCII and
+  has them as lone surrogates (\udcXX), which `os.fsencode(json.loads(line)["path"])` turns back
+  into the bytes. Only the table, made for eyes, shows control and direction characters as \xXX.
+* The table prints dates ("s since 1970") as dates in UTC and folds a long path inside its column.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TextIO, cast, get_args
+
+from imgrank.images import Skip
+from imgrank.results.ranking import Cell, Column, Row
+
+__all__ = ["FORMATS", "Format", "number", "write", "write_scores"]
+
+Format = Literal["table", "tsv", "csv", "json", "jsonl", "paths"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SECONDS = "s since 1970"
+NARROWEST = 24  # a folded path column gets at least this many terminal cells
+
+
+Value = str | int | float | None
+
+
+def number(value: float) -> str:
+    """A score as text, and as JSON: "3.14159", "1700000000", "1e-07"."""
+    text = f"{value:.0f}" if 1e6 <= abs(value) < 1e16 else f"{value:.6g}"
+    return "0" if text == "-0" else text
+
+
+def write(
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    format: Format,
+    stream: BinaryIO | TextIO,
+    *,
+    nul: bool = False,
+    skipped: Sequence[Skip] = (),
+    width: int | None = None,
+) -> None:
+    """A ranked order in one of `FORMATS`.
+
+    nul: `paths` ends each name with NUL instead of newline.
+    skipped: printed by JSON alone.
+    width: cells of the table; by default the terminal's, and no folding where there is none.
+    Errors of the stream (a closed pipe) go to the caller.
+    """
+    sink = _Sink(stream)
+    rows = iter(rows)
+    first = next(rows, None)
+    rows = rows if first is None else chain([first], rows)
+    fields = _Fields(columns, per_folder=first is not None and first.folder is not None)
+    if format == "paths":
+        sink.paths((row.path for row in rows), nul)
+    elif format == "table":
+        head = ["rank", "score", "percentile", *fields.extra, "path"]
+        body = [fields.shown(row) for row in rows]
+        _write_table(head, body, sink, _width(stream, width))
+    elif format == "json" or format == "jsonl":
+        _write_json(map(fields.json, rows), columns, format, sink, skipped)
+    else:
+        _write_lines(fields.names, map(fields.values, rows), format, sink)
+
+
+def write_scores(
+    paths: Sequence[Path],
+    columns: Sequence[Column],
+    scores: Sequence[Sequence[Cell]],
+    format: Format,
+    stream: BinaryIO | TextIO,
+    *,
+    nul: bool = False,
+    skipped: Sequence[Skip] = (),
+    width: int | None = None,
+) -> None:
+    """The wide form: one row a picture, in the order given, one column an instruction.
+
+    Fields: the instructions, with "(low)" and "(high)" after those that have an interval anywhere,
+    then path; JSON has `scores` (by criterion: instruction, score, interval) and path. A picture
+    that an instruction has no score for has an empty field, null in JSON; `paths` lists pictures
+    with at least one score. Options as for `write`.
+    """
+    sink = _Sink(stream)
+    table = list(zip(paths, scores, strict=True))
+    if format == "paths":
+        sink.paths((path for path, cells in table if any(cells)), nul)
+    elif format == "table":
+        head = [*(column.instruction for column in columns), "path"]
+        body = [
+            [*map(_shown, cells, (c.unit for c in columns)), str(path)] for path, cells in table
+        ]
+        _write_table(head, body, sink, _width(stream, width))
+    elif format == "json" or format == "jsonl":
+        texts = (
+            f'"scores": {_by_criterion(cells, columns)}, "path": {json.dumps(str(path))}'
+            for path, cells in table
+        )
+        _write_json(texts, columns, format, sink, skipped)
+    else:
+        spread = [
+            any(_flat(c[i], True)[1] is not None for c in scores) for i in range(len(columns))
+        ]
+        head = [
+            column.instruction + end
+            for column, wide in zip(columns, spread, strict=True)
+            for end in (("", " (low)", " (high)") if wide else ("",))
+        ]
+        lines = (
+            [
+                *(v for c, wide in zip(cells, spread, strict=True) for v in _flat(c, wide)),
+                str(path),
+            ]
+            for path, cells in table
+        )
+        _write_lines([*head, "path"], lines, format, sink)
+
+
+def _flat(cell: Cell, spread: bool) -> Sequence[float | None]:
+    values = cell or (None, None, None)
+    return values if spread else values[:1]
+
+
+class _Fields:
+    """The fields of a ranked row, defined here for every format."""
+
+    def __init__(self, columns: Sequence[Column], per_folder: bool) -> None:
+        self.columns = columns
+        self.several = len(columns) > 1
+        self.per_folder = per_folder
+        # What all rows share. Combined scores have no unit and always run best first.
+        self.unit = "" if self.several else columns[0].unit
+        self.direction = "descending" if self.several else columns[0].direction
+        self.model = "+".join(dict.fromkeys(column.model for column in columns))
+        self.extra = ["folder"] * per_folder
+        if self.several:
+            self.extra += [column.instruction for column in columns]
+        fixed = ["rank", "score", "unit", "percentile", "low", "high", "direction", "model"]
+        self.names = [*fixed, *self.extra, "path"]
+
+    def values(self, row: Row) -> list[Value]:
+        """In the order of `names`."""
+        rank, path, score, percentile, low, high, cells, folder = row
+        values: list[Value] = [rank, score, self.unit, percentile, low, high]
+        values += [self.direction, self.model]
+        if self.per_folder:
+            values.append(str(folder))
+        if self.several:
+            values += [cell[0] if cell else None for cell in cells]
+        values.append(str(path))
+        return values
+
+    def json(self, row: Row) -> str:
+        """The members of a JSON object, without its braces."""
+        members = [
+            f'"rank": {row.rank}, "score": {number(row.score)}, "unit": {json.dumps(self.unit)}',
+            f'"percentile": {number(row.percentile)}, "interval": {_interval(row.low, row.high)}',
+            f'"direction": "{self.direction}", "model": {json.dumps(self.model)}',
+        ]
+        if self.per_folder:
+            members.append(f'"folder": {json.dumps(str(row.folder))}')
+        if self.several:
+            members.append(f'"scores": {_by_criterion(row.scores, self.columns)}')
+        members.append(f'"path": {json.dumps(str(row.path))}')
+        return ", ".join(members)
+
+    def shown(self, row: Row) -> list[str]:
+        """What the table shows of it."""
+        shown = [str(row.rank), _shown((row.score, row.low, row.high), self.unit)]
+        shown.append(f"{row.percentile:.1f}")
+        if self.per_folder:
+            shown.append(str(row.folder))
+        if self.several:
+            shown += map(_shown, row.scores, (column.unit for column in self.columns))
+        return [*shown, str(row.path)]
+
+
+class _Sink:
+    """Text with undecodable file names in it -> a stream of bytes, or of text as it is.
+
+    A text stream over bytes (standard output) is written underneath: its encoding may not know the
+    names. Lines are gathered so that 10,000 rows are some dozen writes.
+    """
+
+    def __init__(self, stream: BinaryIO | TextIO) -> None:
+        stream.flush()
+        self._bytes: Callable[[bytes], object] | None = None
+        if not isinstance(stream, io.TextIOBase):
+            self._bytes = cast(BinaryIO, stream).write
+        elif hasattr(stream, "buffer"):
+            self._bytes = stream.buffer.write
+        else:
+            self._text = stream.write
+
+    def write(self, text: str) -> None:
+        if self._bytes:
+            self._bytes(text.encode("utf-8", sys.getfilesystemencodeerrors()))
+        else:
+            self._text(text)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Each with a newline."""
+        lines = iter(lines)
+        while chunk := list(islice(lines, 256)):
+            self.write("\n".join([*chunk, ""]))
+
+    def paths(self, paths: Iterable[Path], nul: bool) -> None:
+        """Names exactly as the file system has them."""
+        end = "\0" if nul else "\n"
+        for path in paths:
+            if self._bytes:
+                self._bytes(os.fsencode(path) + end.encode())
+            else:
+                self._text(str(path) + end)
+
+
+def _write_lines(
+    names: Sequence[str], rows: Iterable[Sequence[Value]], format: Format, sink: _Sink
+) -> None:
+    texts = chain([names], ([v if type(v) is str else _text(v) for v in row] for row in rows))
+    if format == "tsv":
+        sink.lines(map(_tabbed, texts))
+    else:
+        csv.writer(cast(Any, sink), lineterminator="\n").writerows(texts)
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return "" if value is None else str(value)
+
+
+_UNSAFE = re.compile(r"[\\\n\r]")
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _tabbed(texts: Sequence[str]) -> str:
+    line = "\t".join(texts)
+    if line.count("\t") == len(texts) - 1 and not _UNSAFE.search(line):
+        return line
+    return "\t".join(text.translate(_ESCAPES) for text in texts)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "null" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def _by_criterion(cells: Sequence[Cell], columns: Sequence[Column]) -> str:
+    parts = (
+        f'{{"instruction": {json.dumps(column.instruction)}, "score": '
+        + ('null, "interval": null}' if cell is None else "")
+        + (f'{number(cell[0])}, "interval": {_interval(*cell[1:])}}}' if cell else "")
+        for cell, column in zip(cells, columns, strict=True)
+    )
+    return f"[{', '.join(parts)}]"
+
+
+def _write_json(
+    images: Iterable[str],
+    columns: Sequence[Column],
+    format: Format,
+    sink: _Sink,
+    skipped: Sequence[Skip],
+) -> None:
+    described = [
+        {
+            "instruction": column.instruction,
+            "task": column.task,
+            "method": column.method,
+            "model": column.model,
+            "revision": column.revision,
+            "prompt": column.prompt,
+            "unit": column.unit,
+            "direction": column.direction,
+            "reference": column.reference,
+            "weight": column.weight,
+            "range": column.range,
+            "zero_shot": column.zero_shot,
+        }
+        for column in columns
+    ]
+    if format == "jsonl":
+        end = f', "criteria": {json.dumps(described)}}}'
+        sink.lines("{" + image + end for image in images)
+        return
+    sink.write(f'{{\n"criteria": {json.dumps(described)},\n"images": [')
+    before = "\n"
+    for image in images:
+        sink.write(f"{before}{{{image}}}")
+        before = ",\n"
+    left_out = [{"path": str(skip.path), "reason": skip.reason} for skip in skipped]
+    sink.write(f'\n],\n"skipped": {json.dumps(left_out)}\n}}\n')
+
+
+def _shown(cell: Cell, unit: str) -> str:
+    """A score for eyes: "3.14 MOS", "34 (30 to 38) years", "2019-05-03 12:00:00", "-"."""
+    if cell is None:
+        return "-"
+    value, low, high = cell
+    if unit == SECONDS:
+        try:
+            return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
+        except (OverflowError, ValueError, OSError):
+            return f"{number(value)} {unit}"
+    text = _brief(value)
+    if low is not None and high is not None:
+        text += f" ({_brief(low)} to {_brief(high)})"
+    return f"{text} {unit}".rstrip()
+
+
+def _brief(value: float) -> str:
+    """Four digits are enough to read down a column; more only before the point."""
+    return number(value) if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _visible(text: str) -> str:
+    """Control, direction and undecodable characters as escapes: a name cannot drive a terminal."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        ch
+        if ch == "\u200d" or unicodedata.category(ch) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        else f"\\x{ord(ch) & 0xFF:02x}"
+        if ord(ch) < 0x100 or 0xDC80 <= ord(ch) <= 0xDCFF
+        else f"\\u{ord(ch):04x}"
+        for ch in text
+    )
+
+
+def _width(stream: BinaryIO | TextIO, width: int | None) -> int | None:
+    if width is None and stream.isatty():
+        return shutil.get_terminal_size().columns
+    return width
+
+
+def _write_table(
+    head: Sequence[str], body: Sequence[Sequence[str]], sink: _Sink, width: int | None
+) -> None:
+    """Columns two cells apart, numbers to the right, paths to the left and folded.
+
+    rich measures the cells (wide characters); its own Table would lay out 10,000 rows in seconds.
+    """
+    from rich.cells import cell_len, chop_cells
+
+    lines = [[_visible(text) for text in line] for line in [head, *body]]
+    widths = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
+    left = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = widths[-1] if width is None else max(NARROWEST, width - left)
+
+    def laid_out() -> Iterator[str]:
+        for *texts, path in lines:
+            start = "".join(
+                " " * (wide - cell_len(text)) + text + "  "
+                for text, wide in zip(texts, widths, strict=False)
+            )
+            folded = [path] if cell_len(path) <= room else chop_cells(path, room)
+            yield start + folded[0]
+            yield from (" " * left + piece for piece in folded[1:])
+
+    sink.lines(laid_out())
