@@ -183,7 +183,7 @@ def _open(data: bytes) -> tuple[ImageFile.ImageFile, int]:
     if kind == "JPEG XL":
         raise Unreadable("JPEG XL is not supported; convert it to PNG or JPEG")
     if kind in ("AVIF", "HEIC") and (missing := missing_bytes(data)):
-        raise Unreadable(f"truncated {kind}: {missing} bytes are missing")
+        raise Unreadable(f"truncated {kind}: the file is cut short by {missing:,} bytes")
     return _open_as(kind, data), 0
 
 
@@ -290,7 +290,7 @@ def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _through_profile(image: Image.Image) -> Image.Image:
-    """LAB by its meaning; CMYK by its own ICC profile, plainly without one or with a damaged one."""
+    """LAB by its meaning; CMYK by its own ICC profile, plainly if that is absent or damaged."""
     try:
         if image.mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
