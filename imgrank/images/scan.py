@@ -116,29 +116,30 @@ class _Scan:
 
     def walk(self, root: Path) -> Iterator[ImageFile | Skip]:
         """Everything below a folder: its files by name, then its folders by name, links last."""
-        waiting = [(os.fspath(root), "")]
+        waiting = [(root, "")]
         while waiting:
             folder, below_root = waiting.pop()
             try:
-                key = _key(Path(folder).stat())
+                key = _key(folder.stat())
                 if key in self.folders:
                     continue
                 with os.scandir(folder) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
-                yield Skip(Path(folder), f"folder cannot be read: {error.strerror}")
+                yield Skip(folder, f"folder cannot be read: {error.strerror}")
                 continue
             self.folders.add(key)
             inner = []
             for entry in entries:
                 if self.leaves_out(entry.name, below_root):
                     continue
-                found = self.entry(entry, key)
-                if found == "folder":
-                    inner.append((entry.is_symlink(), entry.path, f"{below_root}{entry.name}/"))
+                found = self.entry(entry, folder, key)
+                if isinstance(found, str):
+                    inner.append((entry.is_symlink(), entry.name))
                 elif found is not None:
                     yield found
-            waiting += [(path, below) for _, path, below in sorted(inner, reverse=True)]
+            inner.sort(reverse=True)
+            waiting += [(folder / name, f"{below_root}{name}/") for _, name in inner]
 
     def leaves_out(self, name: str, below_root: str) -> bool:
         if not self.include_hidden and name.startswith("."):
@@ -146,7 +147,7 @@ class _Scan:
         return bool(self.excluded and (self.excluded(name) or self.excluded(below_root + name)))
 
     def entry(
-        self, entry: os.DirEntry[str], folder: _Key
+        self, entry: os.DirEntry[str], folder: Path, key: _Key
     ) -> ImageFile | Skip | Literal["folder"] | None:
         """What one name in a folder is; None: nothing of ours, or seen before."""
         name = entry.name
@@ -156,25 +157,24 @@ class _Scan:
             if entry.is_dir():
                 return "folder"
             if pictured:
-                return self.candidate(entry.path, (folder, name), entry.stat())
+                return self.candidate(folder / name, (key, name), entry.stat())
             if dot < 0 and entry.is_symlink():
                 entry.stat()  # a link that leads nowhere may have led to a folder
         except OSError as error:
             if pictured or dot < 0:
-                path = Path(entry.path)
-                return Skip(path, _reason(error, path))
+                return Skip(folder / name, _reason(error, folder / name))
         return None
 
     def candidate(
-        self, path: Path | str, key: tuple[_Key, str], status: os.stat_result
+        self, path: Path, key: tuple[_Key, str], status: os.stat_result
     ) -> ImageFile | Skip | None:
         """A file of a folder, by its name in it: the same file by another path comes once."""
         if key in self.files:
             return None
         self.files.add(key)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            return Skip(Path(path), "not an ordinary file")
-        return ImageFile(Path(path), status.st_size, status.st_mtime_ns)
+            return Skip(path, "not an ordinary file")
+        return ImageFile(path, status.st_size, status.st_mtime_ns)
 
 
 def _key(status: os.stat_result) -> _Key:
