@@ -1,0 +1,143 @@
+"""Our checkpoint folder: what trained, imported, embedded, pulled and pushed models are.
+
+    config.json         plain values; see below
+    model.safetensors   the tensors that are this checkpoint's own, float16 or float32
+    README.md           the model card
+
+`config.json` has at least `format` (1), `kind` ("adapter", ...), `name`, and, written by
+`save_checkpoint`, `weights`: {"sha256": "<64 hex>"}. A frozen backbone is named, not copied:
+`backbone`: {"name", "digest", ...}. Everything but the tensors is read without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgrank.errors import CheckpointError
+from imgrank.models.spec import PREPROCESSING, file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "FORMAT",
+    "WEIGHTS",
+    "identity",
+    "load_tensors",
+    "read_config",
+    "save_checkpoint",
+]
+
+FORMAT = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+def save_checkpoint(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: str
+) -> dict[str, Any]:
+    """Write a checkpoint folder; what was there under these names is replaced, config last.
+
+    config: without `format` and `weights`, which are added here; needs `kind` and `name`.
+    tensors: written with their own dtype.   card: text of the model card, Markdown.
+    Returns the config as written. Raises CheckpointError if the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    full = {"format": FORMAT, **config, "weights": {"sha256": digest}}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / WEIGHTS, data)
+        _replace(folder / CARD, card.encode())
+        _replace(folder / CONFIG, (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {folder}: {error}.") from error
+    return full
+
+
+def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """The folder's config. No torch, and the weights are not opened.
+
+    kind: what it must be. Raises CheckpointError if the folder is incomplete, damaged, of another
+    kind or of a later format.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is missing, so {folder} is no checkpoint. Check the name, or fetch it again."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}). Fetch it again.") from error
+    if not isinstance(config, dict) or "format" not in config:
+        raise CheckpointError(f"{path} is not a checkpoint's config: it has no `format`.")
+    if config["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {config['format']!r}, this imgrank reads {FORMAT}. Upgrade imgrank."
+        )
+    missing = [key for key in ("kind", "name", "weights") if key not in config]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}. Fetch the checkpoint again.")
+    if kind is not None and config["kind"] != kind:
+        raise CheckpointError(f"{folder} holds a model of kind {config['kind']!r}, not {kind!r}.")
+    if not (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"{folder / WEIGHTS} is missing. Fetch the checkpoint again.")
+    return config
+
+
+def identity(folder: Path, backbone: str = "") -> str:
+    """A short text that changes whenever this checkpoint's scores may change. No torch.
+
+    From the recorded digest of the weights, the model's sizes, the tasks' prompts, the backbone's
+    recorded digest, the version of the preprocessing and, if given, `backbone`: the identity of
+    the backbone that will really be used. A key of the store.
+    """
+    config = read_config(folder)
+    prompts = {name: task.get("prompt") for name, task in config.get("tasks", {}).items()}
+    facts = {
+        "weights": config["weights"]["sha256"],
+        "model": config.get("model"),
+        "prompts": prompts,
+        "backbone": config.get("backbone", {}).get("digest"),
+        "preprocessing": PREPROCESSING,
+        "used": backbone,
+    }
+    text = json.dumps(facts, sort_keys=True)
+    return f"{config['kind']}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def load_tensors(folder: Path) -> dict[str, Tensor]:
+    """The checkpoint's tensors in float32, after their digest was found to be the recorded one.
+
+    Raises CheckpointError if the file is missing, damaged or not the one that the config names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    recorded = read_config(folder)["weights"].get("sha256")
+    path = folder / WEIGHTS
+    if file_sha256(path) != recorded:
+        raise CheckpointError(
+            f"{path} is not the file that {CONFIG} names (sha256 differs): it is damaged or was "
+            "exchanged. Fetch the checkpoint again."
+        )
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file beside its place, then move it there, so that it is never half written."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(data)
+    partial.replace(path)

@@ -1,0 +1,129 @@
+"""Checkpoint folders: round trip, identity without torch, and what a damaged one says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imgrank.errors import CheckpointError
+from imgrank.models import checkpoint
+
+CONFIG: dict[str, Any] = {
+    "kind": "adapter",
+    "name": "toy",
+    "backbone": {"name": "tiny", "digest": "sha256:00"},
+    "model": {"width": 8},
+    "tasks": {"quality": {"prompt": "sort by quality", "unit": "MOS"}},
+}
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([0.5]).half()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    checkpoint.save_checkpoint(tmp_path / "toy", CONFIG, TENSORS, "# toy\n")
+    return tmp_path / "toy"
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+def test_round_trip(folder: Path) -> None:
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    config = checkpoint.read_config(folder, "adapter")
+    assert config["format"] == 1
+    assert {k: config[k] for k in CONFIG} == CONFIG
+    tensors = checkpoint.load_tensors(folder)
+    assert tensors["a"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert tensors["b"].dtype == torch.float32
+    assert tensors["b"].item() == 0.5
+    assert (folder / "README.md").read_text() == "# toy\n"
+
+
+def test_identity_follows_whatever_changes_scores(folder: Path) -> None:
+    first = checkpoint.identity(folder)
+    assert first.startswith("adapter:")
+    assert first == checkpoint.identity(folder)
+    seen = {first, checkpoint.identity(folder, backbone="another")}
+    for changes in (
+        {"weights": {"sha256": "1" * 64}},
+        {"backbone": {"name": "tiny", "digest": "sha256:01"}},
+        {"model": {"width": 9}},
+        {"tasks": {"quality": {"prompt": "other words"}}},
+    ):
+        edit(folder, **changes)
+        seen.add(checkpoint.identity(folder))
+    assert len(seen) == 6
+    last = checkpoint.identity(folder)
+    edit(folder, name="renamed", licence="free")
+    assert checkpoint.identity(folder) == last
+
+
+def test_identity_needs_no_torch(folder: Path) -> None:
+    code = (
+        "import sys, pathlib; from imgrank.models import checkpoint; "
+        f"print(checkpoint.identity(pathlib.Path({str(folder)!r}))); "
+        "assert 'torch' not in sys.modules"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == checkpoint.identity(folder)
+
+
+def test_exchanged_weights_are_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not the file"):
+        checkpoint.load_tensors(folder)
+
+
+def test_damaged_weights_are_named(folder: Path) -> None:
+    import hashlib
+
+    (folder / "model.safetensors").write_bytes(b"nothing")
+    edit(folder, weights={"sha256": hashlib.sha256(b"nothing").hexdigest()})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+        checkpoint.load_tensors(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format 2.*Upgrade"),
+        ({"format": None}, "no `format`"),
+        ({"kind": None}, "lacks kind"),
+        ({"kind": "l2rclip"}, "kind 'l2rclip', not 'adapter'"),
+    ],
+)
+def test_wrong_configs_say_what_to_do(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.read_config(folder, "adapter")
+
+
+def test_incomplete_folders(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        checkpoint.read_config(folder / "nowhere")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+        checkpoint.read_config(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoint.read_config(folder)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        checkpoint.save_checkpoint(tmp_path / "file" / "toy", CONFIG, TENSORS, "")
