@@ -1,0 +1,181 @@
+"""Image tokens computed once and kept on disk, so that a training step costs the adapter alone.
+
+One folder per cache: `tokens.npy`, float16 [N, V, W], memory-mapped, one row a picture; `done.npy`,
+uint8 [N]; `meta.json`. V views: the plain picture and, if asked for, its mirror image. W: the
+tokens of all sources flattened one behind the other. The folder's name is a digest of everything
+that the numbers depend on (image tower, preprocessing, keys of the pictures), so a changed tower
+or data set never meets old tokens. An interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from imgrank.data.split import Part
+
+__all__ = ["TokenCache", "TokenLayout", "TokenSet", "fill", "open_cache"]
+
+Pixels = npt.NDArray[np.uint8]
+Tokens = npt.NDArray[np.float16]
+CHUNK = 32
+
+
+class ImageEncoder(Protocol):
+    """What is needed of a backbone: uint8 [S, S, 3] pictures -> named float16 arrays of each."""
+
+    def encode_images(self, pixels: Sequence[Pixels]) -> list[dict[str, Tokens]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLayout:
+    """What a row holds. sources: (name, P tokens, D width) in order; mirrored: a second view."""
+
+    sources: tuple[tuple[str, int, int], ...]
+    mirrored: bool
+
+    @property
+    def views(self) -> int:
+        return 2 if self.mirrored else 1
+
+    @property
+    def numbers(self) -> int:
+        """Numbers per picture and view."""
+        return sum(tokens * width for _, tokens, width in self.sources)
+
+    def bytes_for(self, pictures: int) -> int:
+        """Size on disk, known before anything is computed."""
+        return pictures * self.views * self.numbers * 2
+
+
+class TokenCache:
+    """An open cache. `path` is its own folder; `missing` the pictures still to compute."""
+
+    def __init__(self, path: Path, layout: TokenLayout, pictures: int) -> None:
+        self.path, self.layout, self.pictures = path, layout, pictures
+        mode = "r+" if (path / "done.npy").is_file() else "w+"
+        if mode == "w+":
+            path.mkdir(parents=True, exist_ok=True)
+        shape = (pictures, layout.views, layout.numbers)
+        self._tokens = _memmap(path / "tokens.npy", mode, np.float16, shape)
+        self._done = _memmap(path / "done.npy", mode, np.uint8, (pictures,))
+
+    @property
+    def missing(self) -> list[int]:
+        return [int(n) for n in np.flatnonzero(self._done == 0)]
+
+    def put(self, indices: Sequence[int], rows: Sequence[Sequence[Mapping[str, Tokens]]]) -> None:
+        """Store the views of each picture; marked as done only after the tokens are written."""
+        for index, views in zip(indices, rows, strict=True):
+            for view, features in enumerate(views):
+                flat = [np.asarray(features[name]).ravel() for name, _, _ in self.layout.sources]
+                self._tokens[index, view] = np.concatenate(flat)
+        self._tokens.flush()
+        self._done[list(indices)] = 1
+        self._done.flush()
+
+    def batch(
+        self, indices: Sequence[int], mirror: Sequence[bool] | None = None
+    ) -> dict[str, Tokens]:
+        """{source: float16 [B, P, D]} of these pictures; mirror: which of them in the mirror.
+
+        A cache without mirrored views answers with the plain ones.
+        """
+        views = np.zeros(len(indices), dtype=np.intp)
+        if mirror is not None and self.layout.mirrored:
+            views = np.asarray(mirror, dtype=np.intp)
+        rows = self._tokens[np.asarray(indices), views]  # [B, W]
+        out: dict[str, Tokens] = {}
+        start = 0
+        for name, tokens, width in self.layout.sources:
+            stop = start + tokens * width
+            out[name] = rows[:, start:stop].reshape(len(rows), tokens, width)
+            start = stop
+        return out
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """A data set whose tokens are cached: row n of everything is picture n of the cache.
+
+    targets: float32 [N], higher is better.   groups: relatives that a split keeps together, and
+    within which a label may be strictly comparable.   parts: train, validation or test.
+    """
+
+    name: str
+    cache: TokenCache
+    targets: npt.NDArray[np.float32]
+    groups: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+    def rows(self, part: Part) -> npt.NDArray[np.intp]:
+        """Indices of the rows of one part."""
+        return np.flatnonzero(np.asarray(self.parts) == part)
+
+
+def open_cache(folder: Path, tower: str, keys: Sequence[str], layout: TokenLayout) -> TokenCache:
+    """The cache of these pictures inside `folder`; created empty if it is not there.
+
+    tower: digest of the image tower and its preprocessing.   keys: one per picture, in order; they
+    name content (a path within the data set and what was done to it), not a place on this machine.
+    """
+    facts: dict[str, Any] = {
+        "format": 1,
+        "tower": tower,
+        "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest(),
+        "pictures": len(keys),
+        "sources": [list(source) for source in layout.sources],
+        "mirrored": layout.mirrored,
+    }
+    text = json.dumps(facts, indent=2, sort_keys=True)
+    path = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+    cache = TokenCache(path, layout, len(keys))
+    (path / "meta.json").write_text(text + "\n", encoding="utf-8")
+    return cache
+
+
+def fill(
+    cache: TokenCache,
+    encoder: ImageEncoder,
+    pixels: Callable[[int], Pixels],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Compute what is missing. pixels(index) -> uint8 [S, S, 3]; runs in a second thread.
+
+    progress(done, total) is called after each chunk. May be interrupted at any time.
+    """
+    missing = cache.missing
+    chunks = [missing[n : n + CHUNK] for n in range(0, len(missing), CHUNK)]
+    done = cache.pictures - len(missing)
+
+    def load(chunk: list[int]) -> list[Pixels]:
+        return [pixels(index) for index in chunk]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = pool.submit(load, chunks[0]) if chunks else None
+        for number, chunk in enumerate(chunks):
+            assert ahead is not None
+            pictures = ahead.result()
+            if number + 1 < len(chunks):
+                ahead = pool.submit(load, chunks[number + 1])
+            views = [encoder.encode_images(pictures)]
+            if cache.layout.mirrored:
+                mirrored = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
+                views.append(encoder.encode_images(mirrored))
+            cache.put(chunk, list(zip(*views, strict=True)))
+            done += len(chunk)
+            progress(done, cache.pictures)
+
+
+def _memmap(path: Path, mode: str, dtype: type, shape: tuple[int, ...]) -> Any:
+    if mode == "r+":
+        return np.load(path, mmap_mode="r+")
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
