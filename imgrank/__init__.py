@@ -1,1 +1,30 @@
-"""imgrank: sort folders of pictures by a plain instruction."""
+"""imgrank: sort folders of pictures by a plain instruction.
+
+    from imgrank import sort, score, load_ranker
+    for row in sort("photos", "by image quality"):
+        print(row.rank, row.path, row.score)
+
+Importing this costs nothing: a name is loaded when it is first used, torch when a picture's score
+is not known yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgrank.api import Options, compare, index, load_ranker, score, sort
+
+__all__ = ["Options", "compare", "index", "load_ranker", "score", "sort"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from imgrank import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'imgrank' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

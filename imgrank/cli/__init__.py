@@ -1,0 +1,107 @@
+"""The command line: parses, calls `imgrank.api`, prints. The only place that prints or exits.
+
+Commands are loaded when they are called, so that `imgrank --help` stays quick; nothing here imports
+torch. Standard output carries data only; all else goes to standard error.
+
+Exit statuses: 0 done, 1 nothing readable (or skips under --strict), 2 usage, 3 a model, data set or
+the network is missing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from imgrank.errors import ImgrankError
+
+__all__ = ["cli", "main"]
+
+COMMANDS = {
+    "sort": "imgrank.cli.sort",
+    "score": "imgrank.cli.score",
+    "compare": "imgrank.cli.compare",
+    "index": "imgrank.cli.index",
+    "train": "imgrank.cli.train",
+    "models": "imgrank.cli.models",
+    "cache": "imgrank.cli.cache",
+    "doctor": "imgrank.cli.doctor",
+}
+SUMMARY = {
+    "sort": "Order pictures by an instruction, best first.",
+    "score": "Score pictures by one or more instructions, in path order.",
+    "compare": "Say which of two pictures comes first, and how surely.",
+    "index": "Compute and keep features, so that later sorts are quick.",
+    "train": "Train a ranker by one of the recipes.",
+    "models": "Show the models that can answer.",
+    "cache": "Show or trim what is kept between runs.",
+    "doctor": "Check this machine: versions, device, disk, cache.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one-liners, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[name]), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARY.items()))
+
+
+EPILOG = """\b
+Examples:
+  imgrank sort examples/photos "by image quality"
+  imgrank score examples/photos brightness "a cat" --format csv
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="imgrank", message="imgrank %(version)s")
+def cli() -> None:
+    """Sort folders of pictures by a plain instruction.
+
+    Works at once on an embedded model, with no download. Pictures are only read, never changed.
+    """
+
+
+def main() -> None:
+    """Entry point: runs the command and turns every error into its exit status, in one place."""
+    try:
+        status = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (say `head`) has what it wanted. Python would complain again at shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except click.exceptions.Abort:
+        status = interrupted()
+    except KeyboardInterrupt:
+        status = interrupted()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ImgrankError as error:
+        click.echo(f"imgrank: {error}", err=True)
+        status = error.status
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def interrupted() -> int:
+    """Says that nothing is lost; returns the status for an interrupt."""
+    click.echo("\nimgrank: interrupted. What was computed is kept; run it again to go on.", err=True)
+    return 130

@@ -14,24 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-import imgrank.instruction as instruction
+from imgrank.instruction import Query
+from imgrank.store.values import Score
 
-__all__ = ["Answer", "FeatureSource", "Features", "Ranker", "Scope", "Score"]
+__all__ = ["Answer", "FeatureSource", "Features", "Job", "PairwiseRanker", "Ranker", "Scope", "Score"]
 
 Scope = Literal["image", "set"]
 Features = Mapping[str, Any]
 """Named arrays of one picture, float16 or float32 numpy: `pooled` [E], `statistics` [Ds],
-`grid` [P, Dg]; for measured properties, floats by name."""
-
-
-class Score(NamedTuple):
-    """A score in the ranker's unit, with an interval where the model has one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
+`grid` [P, Dg]; for measured properties, floats by name (None where a picture has none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +85,30 @@ class Ranker(Protocol):
     source: FeatureSource
     needs: frozenset[str]
 
-    def answer(self, query: instruction.Query) -> Answer | None:
+    def answer(self, query: Query) -> Answer | None:
         """How this ranker would answer, or None if it cannot. Torch-free."""
         ...
 
     def score(
-        self, features: Sequence[Features], queries: Sequence[instruction.Query]
+        self, features: Sequence[Features], queries: Sequence[Query]
     ) -> list[list[Score | None]]:
         """[picture][query] -> score; None where the picture has no such property."""
         ...
+
+
+@runtime_checkable
+class PairwiseRanker(Ranker, Protocol):
+    """A ranker with a head that looks at two pictures at once."""
+
+    def compare(self, first: Features, second: Features, query: Query) -> float | None:
+        """Probability that the first has the higher score; None if this model has no such head."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One column of a result: a query, who answers it, and how."""
+
+    query: Query
+    ranker: Ranker
+    answer: Answer

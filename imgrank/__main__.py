@@ -1,0 +1,5 @@
+"""`python -m imgrank` is `imgrank`."""
+
+from imgrank.cli import main
+
+main()

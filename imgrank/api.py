@@ -1,0 +1,319 @@
+"""What Python users call; the command line calls the same.
+
+    from imgrank import sort, score, load_ranker
+    for row in sort("photos", "by image quality"): print(row.rank, row.path, row.score)
+
+Importing this loads no torch; a model is loaded when a picture's score is not known yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imgrank.errors import InstructionError, NothingReadable, UsageError
+from imgrank.images import ImageFile, Skip
+from imgrank.images.decode import Unreadable, read_file
+from imgrank.images.scan import scan
+from imgrank.instruction import Query, parse, parse_by
+from imgrank.pipeline import Progress, Table, compute_features, score_files
+from imgrank.rankers.base import Features, Job, PairwiseRanker, Score
+from imgrank.rankers.load import load_ranker, load_source, route
+from imgrank.results.ranking import Column, Row, complete, goodness, parse_top, rank
+from imgrank.settings import Settings, load_settings
+from imgrank.store.store import Store
+
+__all__ = [
+    "Comparison",
+    "Indexed",
+    "Options",
+    "Ranking",
+    "Scores",
+    "compare",
+    "index",
+    "load_ranker",
+    "score",
+    "sort",
+]
+
+PathLike = str | os.PathLike[str]
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all commands share.
+
+    model: name or folder of who answers.  listed: paths from a list; a missing one is a skip.
+    notify: hears notices (which model answers, a cache set aside).
+    """
+
+    model: str | None = None
+    listed: Sequence[Path] = ()
+    include_hidden: bool = False
+    exclude: Sequence[str] = ()
+    settings: Settings | None = None
+    notify: Notify = field(default=lambda text: None)
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Sequence[Row]):
+    """The rows of a sort, in order, with the columns they have and the pictures left out."""
+
+    rows: list[Row]
+    columns: list[Column]
+    skips: list[Skip]
+    computed: int
+    known: int
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Pictures in path order; `scores[i][j]` is picture i in column j, None where it has none."""
+
+    paths: list[Path]
+    scores: list[list[Score | None]]
+    columns: list[Column]
+    skips: list[Skip]
+    computed: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Which of two pictures comes first.
+
+    winner: None if they score the same.  scores: of the two, in the order given.
+    probability: that `first` comes before `second`, from the model's pairwise head; None where
+    the ranker has none.
+    """
+
+    first: Path
+    second: Path
+    winner: Path | None
+    probability: float | None
+    scores: tuple[float, float]
+    column: Column
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What `index` did."""
+
+    skips: list[Skip]
+    computed: int
+    known: int
+
+
+def sort(
+    paths: PathLike | Iterable[PathLike],
+    instruction: str | None = None,
+    *,
+    by: Sequence[str] = (),
+    top: int | str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    reverse: bool = False,
+    per_folder: bool = False,
+    options: Options | None = None,
+) -> Ranking:
+    """Pictures in the order the instruction asks for, best first.
+
+    paths: files or folders (walked recursively).  instruction: "by image quality", "oldest first",
+    "a cat"; or several weighted ones as `by=["by image quality=2", "by brightness"]`.
+    top: 3 or "10%".  minimum, maximum: limits on the score shown.
+    Raises UsageError for a missing path or a meaningless instruction, NothingReadable if no picture
+    could be read, ModelUnavailable if a named model is not here.
+    """
+    options = options or Options()
+    limit = parse_top(str(top)) if top is not None else None
+    table, columns, skips = _score(paths, _queries(instruction, by), options)
+    rows = rank(
+        table.paths,
+        columns,
+        table.scores,
+        reverse=reverse,
+        top=limit,
+        minimum=minimum,
+        maximum=maximum,
+        per_folder=per_folder,
+    )
+    lacking = [
+        Skip(path, _lacking(cells, columns))
+        for path, cells in zip(table.paths, table.scores, strict=True)
+        if not complete(cells)
+    ]
+    return Ranking(rows, columns, skips + lacking, table.computed, table.known)
+
+
+def score(
+    paths: PathLike | Iterable[PathLike],
+    *instructions: str,
+    options: Options | None = None,
+) -> Scores:
+    """Scores of every picture by every instruction, in path order. Raises as `sort` does."""
+    if not instructions:
+        raise InstructionError('no instruction was given, such as "by image quality".')
+    queries = [parse(text) for text in instructions]
+    table, columns, skips = _score(paths, queries, options or Options())
+    order = sorted(range(len(table.paths)), key=lambda i: str(table.paths[i]))
+    return Scores(
+        [table.paths[i] for i in order],
+        [table.scores[i] for i in order],
+        columns,
+        skips,
+        table.computed,
+        table.known,
+    )
+
+
+def compare(
+    first: PathLike, second: PathLike, instruction: str, *, options: Options | None = None
+) -> Comparison:
+    """Which of two pictures comes first. Raises as `sort` does, and if either is unreadable."""
+    options = options or Options()
+    pair = (Path(first), Path(second))
+    job = route(parse(instruction), options.settings or load_settings(), options.model)
+    _say(options, job)
+    a, b = (_features(path, job) for path in pair)
+    (cell_a,), (cell_b,) = job.ranker.score([a, b], [job.query])
+    for path, cell in zip(pair, (cell_a, cell_b), strict=True):
+        if cell is None:
+            raise NothingReadable(f"{path} has no {job.answer.prompt}.")
+    assert cell_a is not None and cell_b is not None
+    column = _column(job)
+    probability = None
+    if isinstance(job.ranker, PairwiseRanker):
+        probability = job.ranker.compare(a, b, job.query)
+        if probability is not None and not job.query.descending:
+            probability = 1 - probability
+    good_a, good_b = goodness(column, [cell_a.value, cell_b.value])
+    winner = None if good_a == good_b else pair[0] if good_a > good_b else pair[1]
+    return Comparison(*pair, winner, probability, (cell_a.value, cell_b.value), column)
+
+
+def index(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    tokens: bool = False,
+    options: Options | None = None,
+) -> Indexed:
+    """Computes and keeps the features of every picture, so that later sorts need only a head.
+
+    tokens: keep the token maps too, outside the feature budget.  Raises as `sort` does.
+    """
+    options = options or Options()
+    settings = options.settings or load_settings()
+    files, skips = _scan(paths, options)
+    source = load_source(options.model, settings)
+    with Store(settings.store_path, notify=options.notify) as store:
+        table = compute_features(
+            files,
+            source,
+            store,
+            keep_all=tokens,
+            threads=settings.threads,
+            progress=options.progress,
+        )
+    skips += table.skips
+    if not table.paths:
+        raise NothingReadable(_nothing(skips))
+    return Indexed(skips, table.computed, table.known)
+
+
+# ---- one path for all of them --------------------------------------------------------------------
+
+
+def _score(
+    paths: PathLike | Iterable[PathLike], queries: Sequence[Query], options: Options
+) -> tuple[Table, list[Column], list[Skip]]:
+    settings = options.settings or load_settings()
+    files, skips = _scan(paths, options)
+    jobs = [route(query, settings, options.model) for query in queries]
+    for job in jobs:
+        _say(options, job)
+    with Store(
+        settings.store_path, feature_budget=settings.feature_budget, notify=options.notify
+    ) as store:
+        table = score_files(
+            files, jobs, store, threads=settings.threads, progress=options.progress
+        )
+    skips += table.skips
+    if not table.paths:
+        raise NothingReadable(_nothing(skips))
+    return table, [_column(job) for job in jobs], skips
+
+
+def _scan(
+    paths: PathLike | Iterable[PathLike], options: Options
+) -> tuple[list[ImageFile], list[Skip]]:
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    files: list[ImageFile] = []
+    skips: list[Skip] = []
+    for found in scan(
+        [Path(p) for p in named],
+        listed=options.listed,
+        include_hidden=options.include_hidden,
+        exclude=options.exclude,
+    ):
+        if isinstance(found, Skip):
+            skips.append(found)
+        else:
+            files.append(found)
+    return files, skips
+
+
+def _features(path: Path, job: Job) -> Features:
+    try:
+        prepared = job.ranker.source.prepare(read_file(path))
+    except Unreadable as error:
+        raise NothingReadable(f"{path}: {error}.") from error
+    return job.ranker.source.compute([prepared])[0]
+
+
+def _queries(instruction: str | None, by: Sequence[str]) -> list[Query]:
+    if (instruction is None) == (not by):
+        raise InstructionError("give either one instruction, or criteria with --by.")
+    return [parse_by(text) for text in by] if instruction is None else [parse(instruction)]
+
+
+def _say(options: Options, job: Job) -> None:
+    task = job.query.task or f"'{job.answer.prompt}'"
+    note = f" ({job.answer.note})" if job.answer.note else ""
+    options.notify(f"{task.replace('_', ' ')}: {job.answer.label}{note}")
+
+
+def _column(job: Job) -> Column:
+    answer = job.answer
+    return Column.of(
+        job.query,
+        method=answer.method,
+        model=answer.model,
+        revision=answer.revision,
+        prompt=answer.prompt,
+        unit=answer.unit,
+        range=answer.range,
+    )
+
+
+def _lacking(cells: Sequence[Score | None], columns: Sequence[Column]) -> str:
+    missing = [c.prompt for cell, c in zip(cells, columns, strict=True) if cell is None]
+    return f"has no {' and no '.join(missing)}"
+
+
+def _nothing(skips: Sequence[Skip]) -> str:
+    if not skips:
+        return "no picture was found there."
+    reasons = "".join(f"\n  {skip.path}: {skip.reason}" for skip in skips[:10])
+    more = f"\n  and {len(skips) - 10} more" if len(skips) > 10 else ""
+    return f"not one picture could be read.{reasons}{more}"

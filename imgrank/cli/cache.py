@@ -1,0 +1,92 @@
+"""`imgrank cache`: what is kept between runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from imgrank.store.store import Store
+
+EXAMPLES = """\b
+Examples:
+  imgrank cache info
+  imgrank cache prune
+"""
+INFO_EXAMPLES = """\b
+Examples:
+  imgrank cache info
+  imgrank cache info --json
+"""
+PRUNE_EXAMPLES = """\b
+Examples:
+  imgrank cache prune
+  imgrank cache prune --days 30
+"""
+CLEAR_EXAMPLES = """\b
+Examples:
+  imgrank cache clear --yes
+  imgrank cache clear --yes   # and nothing else is deleted
+"""
+
+
+@click.group(epilog=EXAMPLES)
+def cache() -> None:
+    """Show or trim what is kept between runs: scores and features, never pictures."""
+
+
+@cache.command(epilog=INFO_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(as_json: bool) -> None:
+    """Show where the cache is, how large it is and what it holds."""
+    with _store() as store:
+        found = store.info()
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=2))
+        return
+    click.echo(f"{found.path}")
+    click.echo(f"{found.file_bytes / 1e6:.1f} MB, {found.files} files, {found.pictures} pictures")
+    for score in found.scores:
+        click.echo(f"{score.scores} scores for {score.prompts} prompts: {score.ranker}")
+    for feature in found.features:
+        size = f"{feature.bytes / 1e6:.1f} MB"
+        click.echo(f"{feature.arrays} {feature.name} ({size}): {feature.source}")
+    click.echo(
+        f"token maps use {found.evictable_bytes / 1e6:.1f} of {found.feature_budget / 1e6:.0f} MB"
+    )
+    for path in found.set_aside:
+        click.echo(f"set aside as damaged: {path}")
+
+
+@cache.command(epilog=PRUNE_EXAMPLES)
+@click.option("--days", type=click.IntRange(0), help="Also features not used for so many days.")
+def prune(days: int | None) -> None:
+    """Drop what belongs to files that are gone, and give the space back to the disk."""
+    with _store() as store:
+        freed = store.prune(days=days)
+    click.echo(f"freed {freed / 1e6:.1f} MB", err=True)
+
+
+@cache.command(epilog=CLEAR_EXAMPLES)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(yes: bool) -> None:
+    """Forget all scores and features. Pictures are not touched; sorts compute them again."""
+    if not yes:
+        click.confirm("Forget all scores and features?", abort=True, err=True)
+    with _store() as store:
+        store.clear()
+    click.echo("the cache is empty", err=True)
+
+
+def _store() -> Store:
+    from imgrank.settings import load_settings
+    from imgrank.store.store import Store
+
+    settings = load_settings()
+    return Store(
+        settings.store_path,
+        feature_budget=settings.feature_budget,
+        notify=lambda text: click.echo(text, err=True),
+    )

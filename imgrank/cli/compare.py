@@ -1,0 +1,52 @@
+"""`imgrank compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imgrank.cli import options as shared
+
+EPILOG = """\b
+Examples:
+  imgrank compare examples/photos/astronaut.jpg examples/photos/astronaut-blurred.jpg "by image quality"
+  imgrank compare examples/photos/chelsea.jpg examples/photos/coffee.jpg brightness --format json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("instruction")
+@click.option("-f", "--format", "format_", type=click.Choice(["text", "json"]), default="text")
+@click.option("-q", "--quiet", is_flag=True, help="No notices, only errors.")
+@shared.model_options
+def compare(
+    first: Path, second: Path, instruction: str, format_: str, quiet: bool, **given: Any
+) -> int:
+    """Say which of two pictures comes first by INSTRUCTION.
+
+    Prints the winner's path. With an adapter, the probability comes from its pairwise head, which
+    sees both pictures at once; other rankers only compare their scores.
+    """
+    from imgrank import api
+
+    with shared.Reporter(quiet) as reporter:
+        _, options = shared.build_options([], reporter, **given)
+        found = api.compare(first, second, instruction, options=options)
+        reporter.stop()
+        if format_ == "json":
+            click.echo(json.dumps(found.as_dict(), indent=2))
+            return 0
+        for path, value in zip((found.first, found.second), found.scores, strict=True):
+            reporter.notify(f"{value:.4g} {found.column.unit}\t{shared.display(path)}")
+        if found.probability is not None:
+            reporter.notify(f"first above second with probability {found.probability:.2f}")
+        if found.winner is None:
+            reporter.notify("neither: they score the same")
+        else:
+            click.echo(str(found.winner))
+        return 0

@@ -1,0 +1,113 @@
+"""`imgrank doctor`: the machine as imgrank sees it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Examples:
+  imgrank doctor
+  imgrank doctor --json
+"""
+
+EXTRAS = {"heic": "pillow_heif", "raw": "rawpy", "train": "scipy"}
+PACKAGES = ("torch", "open_clip_torch", "timm", "pillow", "huggingface-hub", "safetensors", "numpy")
+
+
+@click.command(epilog=EPILOG)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor(as_json: bool) -> int:
+    """Check this machine: versions, device, disk, cache, embedded models.
+
+    Exits with 3 if the embedded models are damaged. Opens no socket.
+    """
+    found = examine()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for section, facts in found.items():
+            click.echo(f"{section}:")
+            for name, value in facts.items():
+                click.echo(f"  {name}: {value}")
+    return 0 if all(v == "ok" for v in found["models"].values()) else 3
+
+
+def examine() -> dict[str, dict[str, Any]]:
+    """Sections of facts; everything that could be wrong is a fact, not an exception."""
+    from imgrank.images.limits import machine_pixel_cap
+    from imgrank.settings import load_settings
+
+    settings = load_settings()
+    return {
+        "versions": {
+            "imgrank": importlib.metadata.version("imgrank"),
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "extras": {
+            extra: "installed"
+            if importlib.util.find_spec(module)
+            else f"missing: pip install 'imgrank[{extra}]'"
+            for extra, module in EXTRAS.items()
+        },
+        "machine": {
+            "system": platform.platform(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "?",
+            "device": _device(settings.device),
+            "largest picture": f"{machine_pixel_cap() / 1e6:.0f} megapixels",
+        },
+        "cache": {
+            "file": str(settings.store_path),
+            "size": _size(settings.store_path),
+            "free disk": _free(settings.store_path),
+            "token budget": f"{settings.feature_budget / 1e9:.1f} GB",
+        },
+        "hub": {
+            "access": "off (--offline)" if settings.offline else "only for models that you ask for",
+            "endpoint": os.environ.get("HF_ENDPOINT", "the Hub's own"),
+        },
+        "models": _models(settings.models_dir),
+    }
+
+
+def _device(wish: str) -> str:
+    from imgrank.errors import UsageError
+    from imgrank.models.device import choose_device
+
+    try:
+        return choose_device(wish)[1]
+    except UsageError as error:
+        return str(error)
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "not made yet"
+
+
+def _free(path: Path) -> str:
+    there = next(p for p in path.parents if p.exists())
+    return f"{shutil.disk_usage(there).free / 1e9:.1f} GB"
+
+
+def _models(folder: Path) -> dict[str, str]:
+    """Every model's weights against the digest that its folder records."""
+    from imgrank.errors import ImgrankError
+    from imgrank.models.registry import entries, verify
+
+    found = {}
+    for entry in entries(folder):
+        try:
+            verify(entry)
+            found[entry.name] = "ok"
+        except ImgrankError as error:
+            found[entry.name] = str(error)
+    return found

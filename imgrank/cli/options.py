@@ -1,0 +1,291 @@
+"""Options and reading of arguments that several commands share; what goes to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
+
+import click
+
+from imgrank.errors import UsageError
+from imgrank.images import Skip
+from imgrank.images.formats import SUFFIXES
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from imgrank.api import Options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Format = Literal["table", "tsv", "csv", "json", "jsonl", "paths"]
+
+
+def _stack(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def scan_options(command: Command) -> Command:
+    """Which pictures: hidden ones, exclusions, NUL-separated lists, strictness."""
+    return _stack(
+        command,
+        click.option("--include-hidden", is_flag=True, help="Also hidden files and folders."),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="Leave out names or paths that match; repeatable.",
+        ),
+        click.option("-0", "--null", "nul", is_flag=True, help="NUL separates paths, in and out."),
+        click.option("--strict", is_flag=True, help="Exit with 1 if any picture was skipped."),
+        click.option("-q", "--quiet", is_flag=True, help="No notices or progress, only errors."),
+    )
+
+
+def model_options(command: Command) -> Command:
+    """Which model answers, and where it runs."""
+    return _stack(
+        command,
+        click.option("--model", metavar="NAME|FOLDER", help="Who answers, instead of the router."),
+        click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.  [auto]"),
+        click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]"),
+        click.option("--offline", is_flag=True, default=None, help="Never open a socket."),
+    )
+
+
+def output_options(command: Command) -> Command:
+    """Where the rows go, and how they look."""
+    return _stack(
+        command,
+        click.option(
+            "-f",
+            "--format",
+            "format_",
+            type=click.Choice(get_args(Format)),
+            help="Of the output.  [table on a terminal, tsv in a pipe]",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write to a file, which must not exist yet.",
+        ),
+    )
+
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+
+def looks_like_path(text: str) -> bool:
+    """A separator or an image suffix: then a missing file is a mistake, not an instruction."""
+    return os.sep in text or (os.altsep or os.sep) in text or os.path.splitext(text)[1].lower() in SUFFIXES
+
+
+def split_arguments(
+    arguments: Sequence[str], by: Sequence[str], *, several: bool
+) -> tuple[list[str], list[str]]:
+    """PATH... INSTRUCTION (the last; or, with `several`, all that do not exist) -> both lists."""
+    if by:
+        paths, wishes = list(arguments), []
+    elif several:
+        count = next(
+            (i for i, a in enumerate(arguments) if a != "-" and not os.path.lexists(a)),
+            len(arguments),
+        )
+        paths, wishes = list(arguments[:count]), list(arguments[count:])
+    else:
+        paths, wishes = list(arguments[:-1]), list(arguments[-1:])
+    for wish in wishes:
+        if wish == "-" or os.path.lexists(wish):
+            raise UsageError(
+                f"'{wish}' is a path, but an instruction is expected there, "
+                'such as "by image quality". (Or give it with --by.)'
+            )
+        if looks_like_path(wish):
+            raise UsageError(
+                f"'{wish}' looks like a path, but there is no such file. "
+                "An instruction that really looks so can be given with --by."
+            )
+    if not paths:
+        raise UsageError("no folder or picture was given; '-' reads paths from standard input.")
+    if not wishes and not by:
+        raise UsageError('no instruction was given, such as "by image quality" or "a cat".')
+    return paths, wishes
+
+
+def build_options(paths: Sequence[str], reporter: Reporter, **given: Any) -> tuple[Any, Options]:
+    """Named paths and the API's options from the parsed flags; reads standard input for '-'."""
+    from imgrank.api import Options
+    from imgrank.images.scan import read_paths
+    from imgrank.settings import load_settings
+
+    flags = {k: given[k] for k in ("device", "threads", "offline") if given.get(k) is not None}
+    listed: list[Path] = []
+    if "-" in paths:
+        listed = list(read_paths(sys.stdin.buffer, nul=given.get("nul", False)))
+    return [Path(p) for p in paths if p != "-"], Options(
+        model=given.get("model"),
+        include_hidden=given.get("include_hidden", False),
+        exclude=tuple(given.get("exclude", ())),
+        listed=tuple(listed),
+        settings=load_settings(**flags),
+        notify=reporter.notify,
+        progress=reporter.progress,
+    )
+
+
+# ---- standard error ------------------------------------------------------------------------------
+
+
+class Reporter:
+    """Notices, skips and the progress bar, all on standard error; silent under --quiet.
+
+    The bar shows count, rate and remaining time; it appears only on a terminal and only when
+    something has to be computed.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.started = time.monotonic()
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def notify(self, text: str) -> None:
+        """One line that a person should see."""
+        if self.quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            click.echo(text, err=True)
+
+    def progress(self, done: int, total: int) -> None:
+        """The pipeline's progress callback."""
+        if self.quiet or not sys.stderr.isatty() or done >= total:
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, completed=done)
+            return
+        if self._bar is None:
+            self._bar = _bar()
+            self._task = self._bar.add_task("", total=total, completed=done)
+            self._bar.start()
+        assert self._task is not None
+        self._bar.update(self._task, completed=done)
+
+    def stop(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def finish(self, skips: Sequence[Skip], *, computed: int, known: int, strict: bool) -> int:
+        """Lists the skips and says what was done; returns the exit status."""
+        self.stop()
+        for skip in skips:
+            self.notify(f"skipped {display(skip.path)}: {skip.reason}")
+        seconds = time.monotonic() - self.started
+        parts = [f"{computed} computed", f"{known} known"]
+        if skips:
+            parts.append(f"{len(skips)} skipped")
+        noun = "picture" if computed + known == 1 else "pictures"
+        self.notify(f"{computed + known} {noun} in {seconds:.1f} s ({', '.join(parts)})")
+        return 1 if skips and strict else 0
+
+
+def display(path: Path) -> str:
+    """A path for people: undecodable bytes and control characters made visible."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _bar() -> RichProgress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f}/s")
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+class Output:
+    """Where rows go: standard output, or a new file that appears only when it is complete.
+
+    The target is checked before anything is computed, and an existing file is never overwritten.
+    """
+
+    def __init__(self, path: Path | None, format_: str | None) -> None:
+        self.path = path
+        default = "table" if path is None and sys.stdout.isatty() else "tsv"
+        self.format = cast(Format, format_ or default)
+        self._part: BinaryIO | None = None
+        self._part_path: Path | None = None
+
+    def __enter__(self) -> Output:
+        if self.path is not None:
+            if os.path.lexists(self.path):
+                raise UsageError(f"{self.path} exists already; imgrank overwrites nothing.")
+            self._part_path = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+            try:
+                self._part = self._part_path.open("xb")
+            except OSError as error:
+                raise UsageError(f"cannot write {self.path}: {error.strerror}.") from None
+        return self
+
+    @property
+    def stream(self) -> BinaryIO:
+        return self._part or sys.stdout.buffer
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.path is None or self._part is None or self._part_path is None:
+            return
+        try:
+            self._part.close()
+            if kind is None:
+                os.link(self._part_path, self.path)  # unlike a rename, fails if it has appeared
+        except FileExistsError:
+            raise UsageError(f"{self.path} has appeared meanwhile; it was left alone.") from None
+        except OSError as error:
+            raise UsageError(f"cannot write {self.path}: {error.strerror}.") from None
+        finally:
+            self._part_path.unlink(missing_ok=True)

@@ -1,0 +1,83 @@
+"""`imgrank sort`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imgrank.cli import options as shared
+
+EPILOG = """\b
+Examples:
+  imgrank sort examples/photos "by image quality"
+  imgrank sort examples/photos "least colourful first" --top 3 --format paths
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("arguments", nargs=-1, required=True, metavar="PATH... INSTRUCTION")
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="TEXT[=WEIGHT]",
+    help="A criterion; repeatable, then they are combined. Replaces INSTRUCTION.",
+)
+@click.option("--top", metavar="N|N%", help="Only the first N, or N per cent.")
+@click.option("--min", "minimum", type=float, metavar="SCORE", help="Only scores at least this.")
+@click.option("--max", "maximum", type=float, metavar="SCORE", help="Only scores at most this.")
+@click.option("--reverse", is_flag=True, help="Turn the order round.")
+@click.option("--per-folder", is_flag=True, help="An order of its own for every folder.")
+@shared.output_options
+@shared.scan_options
+@shared.model_options
+def sort(
+    arguments: tuple[str, ...],
+    by: tuple[str, ...],
+    format_: str | None,
+    output: Path | None,
+    strict: bool,
+    quiet: bool,
+    top: str | None,
+    minimum: float | None,
+    maximum: float | None,
+    reverse: bool,
+    per_folder: bool,
+    **given: Any,
+) -> int:
+    """Order pictures by INSTRUCTION, best first.
+
+    PATH is a folder (with all below it), a picture, or '-' for paths on standard input.
+    INSTRUCTION is plain English: "by image quality", "oldest first", "least colourful first",
+    "a cat". Which model answers is said on standard error.
+    """
+    from imgrank import api
+    from imgrank.results import output as writer
+
+    paths, wishes = shared.split_arguments(arguments, by, several=False)
+    with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
+        named, options = shared.build_options(paths, reporter, **given)
+        ranking = api.sort(
+            named,
+            wishes[0] if wishes else None,
+            by=by,
+            top=top,
+            minimum=minimum,
+            maximum=maximum,
+            reverse=reverse,
+            per_folder=per_folder,
+            options=options,
+        )
+        reporter.stop()
+        writer.write(
+            ranking.rows,
+            ranking.columns,
+            out.format,
+            out.stream,
+            nul=given["nul"],
+            skipped=ranking.skips,
+        )
+        return reporter.finish(
+            ranking.skips, computed=ranking.computed, known=ranking.known, strict=strict
+        )

@@ -1,0 +1,87 @@
+"""Which models there are: those in the package and those in the user's data folder. No torch.
+
+A model is a folder: a backbone (it holds `open_clip_config.json`) or a checkpoint that names one
+(`config.json`, see `models/checkpoint.py`). Folders of the user may be named by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from imgrank.errors import CheckpointError, ModelUnavailable
+from imgrank.models.checkpoint import read_config
+from imgrank.models.spec import read_spec
+
+__all__ = ["DEFAULT_BACKBONE", "EMBEDDED", "Entry", "entries", "find"]
+
+EMBEDDED = Path(__file__).parents[1] / "weights"
+DEFAULT_BACKBONE = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model that is on this machine.
+
+    kind: "backbone" or the checkpoint's kind ("adapter", ...).  where: in the package or not.
+    tasks: task key -> what its config records (prompt, unit, range, measured quality).
+    """
+
+    name: str
+    kind: str
+    folder: Path
+    where: Literal["embedded", "local"]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        found = self.config.get("tasks", {})
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(f.stat().st_size for f in self.folder.iterdir() if f.is_file())
+
+
+def entries(models: Path | None = None) -> list[Entry]:
+    """All models: embedded ones first, then those below the user's `models` folder, by name."""
+    found = []
+    for root in [EMBEDDED, *([models] if models else [])]:
+        if root.is_dir():
+            found += [e for f in sorted(root.iterdir()) if (e := _entry(f)) is not None]
+    return found
+
+
+def find(name: str, models: Path | None = None) -> Entry:
+    """A model by name, or by the path of its folder.
+
+    Raises ModelUnavailable if there is none, CheckpointError if its folder is damaged.
+    """
+    for entry in entries(models):
+        if entry.name == name:
+            return entry
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        entry_here = _entry(folder)
+        if entry_here is None:
+            raise CheckpointError(
+                f"{folder} is no model: it holds neither config.json nor open_clip_config.json."
+            )
+        return entry_here
+    known = ", ".join(e.name for e in entries(models))
+    raise ModelUnavailable(
+        f"there is no model '{name}' on this machine. Here are: {known}; or give its folder."
+    )
+
+
+def _entry(folder: Path) -> Entry | None:
+    where: Literal["embedded", "local"] = "embedded" if folder.parent == EMBEDDED else "local"
+    if (folder / "open_clip_config.json").is_file():
+        return Entry(read_spec(folder).name, "backbone", folder, where)
+    if (folder / "config.json").is_file():
+        config = read_config(folder)
+        return Entry(config["name"], config["kind"], folder, where, config)
+    return None

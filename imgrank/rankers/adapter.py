@@ -1,0 +1,120 @@
+"""Ranking by a trained adapter (`models/adapter.py`) on a frozen backbone.
+
+`sort` and `score` read the regression head, which looks at one picture alone; `compare` reads
+the pairwise head, made antisymmetric: sigmoid((o_ab - o_ba) / 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgrank.errors import CheckpointError
+from imgrank.instruction import Query
+from imgrank.models.checkpoint import identity, read_config
+from imgrank.rankers.base import Answer, Features, Scope, Score
+from imgrank.rankers.source import BackboneSource
+
+if TYPE_CHECKING:
+    import torch
+
+    from imgrank.models.adapter import Adapter
+
+__all__ = ["AdapterRanker"]
+
+
+class AdapterRanker:
+    """An adapter checkpoint; answers the tasks that its config lists.
+
+    Raises CheckpointError if the checkpoint was trained on another backbone than the one given.
+    """
+
+    scope: Scope = "image"
+
+    def __init__(self, folder: Path, source: BackboneSource) -> None:
+        self.folder = folder
+        self.config = read_config(folder)
+        self.source = source
+        self.name = str(self.config["name"])
+        self.identity = f"{identity(folder)} {source.identity}"
+        self.needs = frozenset(self.config["model"]["image_widths"])
+        self.tasks: Mapping[str, Mapping[str, Any]] = self.config["tasks"]
+        wanted = self.config["backbone"]["digest"].removeprefix("sha256:")
+        if wanted != source.spec.identity:
+            raise CheckpointError(
+                f"{folder} was trained on another {self.config['backbone']['name']} backbone than "
+                "the one here (digests differ), so its scores would mean nothing."
+            )
+        self._adapter: Adapter | None = None
+        self._text: dict[str, torch.Tensor] = {}
+
+    def answer(self, query: Query) -> Answer | None:
+        """The task's prompt, unit and range, if this adapter was trained for it."""
+        task = self.tasks.get(query.task or "")
+        if task is None:
+            return None
+        low, high = task.get("range") or (None, None)
+        return Answer(
+            method="adapter",
+            model=self.name,
+            revision=str(self.config["weights_sha256"])[:12],
+            prompt=task["prompt"],
+            unit=task["unit"],
+            range=None if low is None else (low, high),
+        )
+
+    def score(
+        self, features: Sequence[Features], queries: Sequence[Query]
+    ) -> list[list[Score | None]]:
+        """[picture][query] -> score of the regression head, in the task's unit."""
+        import torch
+
+        adapter, tokens = self._load(), self._tokens(features)
+        with torch.inference_mode():
+            columns = [
+                adapter.scores(adapter.encode(tokens, self._text_tokens(q))).tolist()
+                for q in queries
+            ]
+        return [[Score(value) for value in row] for row in zip(*columns, strict=True)]
+
+    def compare(self, first: Features, second: Features, query: Query) -> float | None:
+        """Probability that the first has the higher score; None without a pairwise head."""
+        import torch
+
+        adapter = self._load()
+        if adapter.config.rank_head == "none":
+            return None
+        with torch.inference_mode():
+            z = adapter.encode(self._tokens([first, second]), self._text_tokens(query))
+            return float(torch.sigmoid(adapter.pair_logit(z[0], z[1])))
+
+    def _load(self) -> Adapter:
+        if self._adapter is None:
+            from imgrank.models.adapter import Adapter, AdapterConfig
+            from imgrank.models.checkpoint import load_tensors
+
+            adapter = Adapter(AdapterConfig.from_dict(self.config["model"]))
+            tensors = {k: v.float() for k, v in load_tensors(self.folder).items()}
+            adapter.load_state_dict(tensors)
+            self._adapter = adapter.eval().to(self.source.backbone.device)
+        return self._adapter
+
+    def _tokens(self, features: Sequence[Features]) -> dict[str, torch.Tensor]:
+        """{source: [B, P_s, D_s]}; a vector such as the statistics becomes one token."""
+        import torch
+
+        device = self.source.backbone.device
+        tokens = {}
+        for name in self.needs:
+            array = np.stack([f[name] for f in features]).astype(np.float32)
+            tokens[name] = torch.from_numpy(array if array.ndim == 3 else array[:, None]).to(device)
+        return tokens
+
+    def _text_tokens(self, query: Query) -> torch.Tensor:
+        prompt = str(self.tasks[query.task or ""]["prompt"])
+        if prompt not in self._text:
+            self._text[prompt] = self.source.backbone.text_tokens([prompt])[0]
+        return self._text[prompt]

@@ -1,0 +1,94 @@
+"""The walls between the rooms, read from the import graph: imports point downwards only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "imgrank"
+TORCH = ("torch", "open_clip", "timm", "torchvision")
+
+
+def imports(file: Path, *, lazy: bool = True) -> set[str]:
+    """Modules a file imports; with lazy=False only those imported when the file itself is."""
+    tree = ast.parse(file.read_text())
+    nodes = ast.walk(tree) if lazy else (n for n in tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files(*rooms: str) -> list[Path]:
+    found: list[Path] = []
+    for room in rooms:
+        path = PACKAGE / room
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    assert found
+    return found
+
+
+def offenders(rooms: tuple[str, ...], banned: tuple[str, ...], *, lazy: bool = True) -> list[str]:
+    return [
+        f"{file.relative_to(PACKAGE)} imports {name}"
+        for file in files(*rooms)
+        for name in sorted(imports(file, lazy=lazy))
+        if any(name == b or name.startswith(b + ".") for b in banned)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rooms", "banned"),
+    [
+        (("images", "store", "results", "instruction.py", "settings.py", "errors.py"), TORCH),
+        (
+            ("rankers", "models", "images", "store", "results", "train", "data", "evaluate"),
+            ("click",),
+        ),
+        (
+            ("images", "store", "results", "instruction.py", "rankers", "models", "pipeline.py"),
+            ("imgrank.train", "imgrank.evaluate", "imgrank.data", "imgrank.cli", "imgrank.api"),
+        ),
+        (
+            ("images", "store", "results", "instruction.py"),
+            ("imgrank.pipeline", "imgrank.models", "imgrank.rankers.load"),
+        ),
+        (
+            ("train", "evaluate", "data"),
+            ("imgrank.cli", "imgrank.api", "imgrank.results.output"),
+        ),
+        (("api.py", "pipeline.py"), ("click", "rich", *TORCH)),
+    ],
+)
+def test_no_room_imports_upwards(rooms: tuple[str, ...], banned: tuple[str, ...]) -> None:
+    assert offenders(rooms, banned) == []
+
+
+def test_rankers_load_torch_only_when_they_compute() -> None:
+    assert offenders(("rankers", "cli"), TORCH, lazy=False) == []
+
+
+def test_only_cli_prints_or_exits() -> None:
+    calls = {"print", "exit", "quit"}
+    found = []
+    rooms = ("images", "store", "results", "rankers", "models", "pipeline.py", "api.py")
+    for file in files(*rooms):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in calls:
+                    found.append(f"{file.relative_to(PACKAGE)}:{node.lineno}")
+    assert found == []
+
+
+@pytest.mark.parametrize("module", ["imgrank", "imgrank.api", "imgrank.cli", "imgrank.cli.sort"])
+def test_importing_loads_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in {TORCH!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
