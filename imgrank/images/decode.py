@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 from imgrank.images import raw
 from imgrank.images.formats import Kind, missing_bytes, sniff
@@ -291,6 +291,8 @@ def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
 
 def _through_profile(image: Image.Image) -> Image.Image:
     """LAB by its meaning; CMYK by its own ICC profile, plainly if that is absent or damaged."""
+    from PIL import ImageCms  # seldom needed, and another shared library to load
+
     try:
         if image.mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
