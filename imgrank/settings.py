@@ -1,0 +1,212 @@
+"""What the user may set, and where from: flag > `IMGRANK_*` > `config.toml` > default.
+
+    # config.toml, in the user's configuration folder (or in IMGRANK_HOME)
+    device = "cpu"
+    feature_budget = "500MB"
+    [models]
+    quality = "tiny-quality"
+
+Every key below is also an environment variable (`IMGRANK_FEATURE_BUDGET=500MB`), except `models`.
+`IMGRANK_HOME` puts cache, data and configuration under one folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from imgrank.errors import UsageError
+
+__all__ = ["Settings", "load_settings", "parse_size"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, resolved.
+
+    home: IMGRANK_HOME, None if the platform's folders are used.
+    cache_dir, data_dir: of the store, of data sets and checkpoints.
+    config: the file, which may be absent.
+    device: auto, cpu, mps, cuda or cuda:N.  offline: never open a socket.
+    feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
+    pixel_cap: pixels of the largest picture to decode, None for what the memory allows.
+    model: that answers everything, whatever the task.  models: the default one, by task.
+    """
+
+    cache_dir: Path
+    data_dir: Path
+    config: Path
+    home: Path | None = None
+    device: str = "auto"
+    offline: bool = False
+    feature_budget: int = 2_000_000_000
+    threads: int | None = None
+    pixel_cap: int | None = None
+    model: str | None = None
+    models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file of the store."""
+        return self.cache_dir / "imgrank.sqlite3"
+
+    @property
+    def models_dir(self) -> Path:
+        """Where checkpoints of the user are, each a folder named as the model."""
+        return self.data_dir / "models"
+
+    def model_for(self, task: str | None) -> str | None:
+        """The model the user wants for a task: `model`, else that of `[models]`, else None."""
+        return self.model or (self.models.get(task) if task else None)
+
+
+def load_settings(*, environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+    """Settings from flags, environment and `config.toml`.
+
+    flags: by field name, or `home`; None means that the flag was not given (so a switch must have
+    the default None, not False). Raises UsageError for a value that cannot be, naming where it
+    came from, and for a key or a flag that does not exist.
+    """
+    environ = os.environ if environ is None else environ
+    unknown = flags.keys() - _PARSERS.keys() - {"home"}
+    if unknown:
+        raise UsageError(f"There is no setting {', '.join(sorted(unknown))}. {_KEYS}")
+    home = _home(flags.pop("home", None), environ)
+    config = (home or _platform("config")) / "config.toml"
+    values: dict[str, Any] = {
+        "cache_dir": home / "cache" if home else None,
+        "data_dir": home / "data" if home else None,
+    }
+    values.update(_from_file(config))
+    for key, parse in _PARSERS.items():
+        variable = f"IMGRANK_{key.upper()}"
+        if text := environ.get(variable, "").strip():
+            values[key] = _parsed(parse, text, variable)
+    for key, given in flags.items():
+        if given is not None:
+            values[key] = _parsed(_PARSERS[key], given, f"--{key.replace('_', '-')}")
+    values["cache_dir"] = values["cache_dir"] or _platform("cache")
+    values["data_dir"] = values["data_dir"] or _platform("data")
+    return Settings(home=home, config=config, **values)
+
+
+def parse_size(value: object) -> int:
+    """Bytes from 2000000000, "2GB", "1.5 GiB", "500MB"; raises ValueError with what is expected."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a size is expected, such as "2GB" or "500MB"')
+    number, prefix, binary = match.groups()
+    step = 1024 if binary else 1000
+    power = " KMGT".index((prefix or " ").upper())
+    return round(float(number) * float(step**power))
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i)?)?B?", re.IGNORECASE)
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True}
+_SWITCH |= {"0": False, "false": False, "no": False, "off": False}
+
+
+def _device(value: object) -> str:
+    if not isinstance(value, str) or not _DEVICE.fullmatch(value.strip()):
+        raise ValueError("one of auto, cpu, mps, cuda, cuda:0, cuda:1, ... is expected")
+    return value.strip()
+
+
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in _SWITCH:
+        return _SWITCH[value.strip().lower()]
+    raise ValueError("true or false is expected")
+
+
+def _positive(value: object) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("a whole number of at least 1 is expected")
+    return value
+
+
+def _folder(value: object) -> Path:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ValueError("a folder is expected")
+    return Path(value).expanduser().absolute()
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("the name of a model is expected")
+    return value.strip()
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "cache_dir": _folder,
+    "data_dir": _folder,
+    "device": _device,
+    "offline": _switch,
+    "feature_budget": parse_size,
+    "threads": _positive,
+    "pixel_cap": _positive,
+    "model": _name,
+}
+_KEYS = f"Settings are {', '.join([*_PARSERS, 'models'])}."
+
+
+def _parsed(parse: Callable[[Any], Any], value: object, origin: str) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise UsageError(f"{origin}: {value!r} will not do; {error}.") from None
+
+
+def _home(flag: object, environ: Mapping[str, str]) -> Path | None:
+    if flag is not None:
+        return Path(_parsed(_folder, flag, "--home"))
+    given = environ.get("IMGRANK_HOME", "").strip()
+    return Path(_parsed(_folder, given, "IMGRANK_HOME")) if given else None
+
+
+def _platform(kind: str) -> Path:
+    import platformdirs  # slow to import, and not needed with IMGRANK_HOME
+
+    folders = {
+        "cache": platformdirs.user_cache_path,
+        "config": platformdirs.user_config_path,
+        "data": platformdirs.user_data_path,
+    }
+    return folders[kind]("imgrank", appauthor=False)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from None
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from None
+    models = table.pop("models", {})
+    if unknown := sorted(table.keys() - (_PARSERS.keys() - {"model"})):
+        hint = ' A model for a task goes under [models]: quality = "NAME".' * ("model" in unknown)
+        raise UsageError(f"{path}: there is no setting {unknown[0]!r}. {_KEYS}{hint}")
+    if not isinstance(models, dict):
+        raise UsageError(f'{path}: models is a table: [models], then quality = "NAME".')
+    values = {key: _parsed(_PARSERS[key], value, f"{path}: {key}") for key, value in table.items()}
+    values["models"] = MappingProxyType(
+        {task: _parsed(_name, name, f"{path}: models.{task}") for task, name in models.items()}
+    )
+    return values

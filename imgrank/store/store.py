@@ -1,0 +1,362 @@
+"""What is kept between runs: digests of files, scores, features.
+
+    known_digests   path + size + mtime -> digest, so that a known file is not even read
+    scores          digest + ranker + prompt -> score
+    features        digest + source + name -> array
+    put             a batch of all three in one transaction
+
+A score is found by content, never by path: renaming, moving or copying a picture costs one hash, a
+changed picture or model never shows an old score. Every method may be called from any thread.
+Where nothing can be kept (read-only folder, full disk) `put` does nothing and look-ups find what
+there is, so keep what you computed until you have used it. See `database` for the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from imgrank.errors import StoreError
+from imgrank.store import upkeep
+from imgrank.store.database import Database
+from imgrank.store.features import as_array, put_features, touch
+from imgrank.store.values import (
+    ALWAYS_KEPT,
+    Batch,
+    FeatureRow,
+    FileRow,
+    Score,
+    ScoreRow,
+    StoreInfo,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from imgrank.images import ImageFile
+
+__all__ = [
+    "ALWAYS_KEPT",
+    "Batch",
+    "FeatureRow",
+    "FileRow",
+    "Score",
+    "ScoreRow",
+    "Store",
+    "StoreInfo",
+]
+
+T = TypeVar("T")
+_AT_ONCE = 500  # keys a statement; SQLite builds older than 3.32 take at most 999
+_TOUCHES = 4096  # uses noted in memory before they are written without a batch
+
+
+def _log(notice: str) -> None:
+    import logging
+
+    logging.getLogger(__name__).warning(notice)
+
+
+class Store:
+    """The store in one SQLite file, made if it is absent.
+
+    feature_budget: bytes for evictable features.  notify: hears one line when the file is damaged,
+    read-only or full (default: the `imgrank.store.store` logger).  busy_seconds: how long to wait
+    for another process that writes.  clock: nanoseconds, for `last_used`.
+    Raises StoreError for a file of a later version or another program, or locked for too long.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        feature_budget: int = 2_000_000_000,
+        notify: Callable[[str], None] = _log,
+        busy_seconds: float = 15.0,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._database = Database(path, busy_seconds=busy_seconds, notify=notify)
+        self._budget = feature_budget
+        self._clock = clock
+        self._last_tick = 0
+        self._used: dict[int, int] = {}  # feature row -> tick, not yet written
+
+    @property
+    def path(self) -> Path:
+        """Of the SQLite file."""
+        return self._database.path
+
+    @property
+    def writable(self) -> bool:
+        """False once it has turned out that nothing can be kept."""
+        return self._database.writable
+
+    def known_digests(self, files: Sequence[ImageFile]) -> dict[Path, bytes]:
+        """Digests of files whose path, size and modification time are as they were, by path."""
+        keys = [os.fsencode(os.path.abspath(file.path)) for file in files]  # noqa: PTH100 speed
+
+        def work(db: sqlite3.Connection) -> dict[Path, bytes]:
+            ends = (min(keys), max(keys))
+            found = _rows(
+                db,
+                "path, size, mtime_ns, digest FROM files",
+                "path",
+                "path BETWEEN ? AND ?",
+                ends,
+                keys,
+            )
+            rows = {path: row for path, *row in found}
+            known: dict[Path, bytes] = {}
+            for key, file in zip(keys, files, strict=True):
+                row = rows.get(key)
+                if row is not None and row[0] == file.size and row[1] == file.mtime_ns:
+                    known[file.path] = row[2]
+            return known
+
+        return self._database.read(work, {}) if keys else {}
+
+    def scores(self, digests: Sequence[bytes], ranker: str, prompt: str) -> dict[bytes, Score]:
+        """Scores that are known, by digest; a value of NaN is a known absence (see `ScoreRow`)."""
+
+        def work(db: sqlite3.Connection) -> dict[bytes, Score]:
+            query = _query(db, ranker, prompt)
+            if query is None:
+                return {}
+            wanted = set(digests)
+            rows = _rows(
+                db, "digest, value, low, high FROM scores", "digest", "query = ?", (query,), digests
+            )
+            return {
+                digest: Score(math.nan if value is None else value, low, high)
+                for digest, value, low, high in rows
+                if digest in wanted
+            }
+
+        return self._database.read(work, {})
+
+    def has_score(self, digest: bytes, ranker: str, prompt: str) -> bool:
+        """Whether `scores` would find one (or a known absence)."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            row = db.execute(
+                "SELECT 1 FROM scores JOIN queries ON queries.id = scores.query"
+                " WHERE ranker = ? AND prompt = ? AND digest = ?",
+                (_text(ranker), _text(prompt), digest),
+            ).fetchone()
+            return row is not None
+
+        return self._database.read(work, False)
+
+    def features(self, digest: bytes, source: str) -> dict[str, NDArray[Any]]:
+        """Arrays of one picture from one source, by name; {} if there are none."""
+
+        def work(db: sqlite3.Connection) -> dict[str, NDArray[Any]]:
+            rows = db.execute(
+                "SELECT features.id, name, evictable, data, dtype, shape FROM features"
+                " JOIN feature_kinds ON feature_kinds.id = kind"
+                " JOIN feature_data ON feature_data.id = features.id"
+                " WHERE digest = ? AND source = ?",
+                (digest, source),
+            ).fetchall()
+            self._used.update((row[0], self._tick()) for row in rows if row[2])
+            return {name: as_array(*stored) for _, name, _, *stored in rows}
+
+        nothing: dict[str, NDArray[Any]] = {}
+        found = self._database.read(work, nothing)
+        if len(self._used) >= _TOUCHES:
+            self._write_uses()
+        return found
+
+    def with_features(
+        self, digests: Sequence[bytes], source: str, names: Collection[str]
+    ) -> set[bytes]:
+        """Which of the pictures have all the named features; reads no array."""
+        if not names:
+            return set(digests)
+
+        def work(db: sqlite3.Connection) -> set[bytes]:
+            kinds = [
+                row[0]
+                for row in db.execute(
+                    f"SELECT id FROM feature_kinds WHERE source = ? AND name IN {_marks(names)}",
+                    (source, *names),
+                )
+            ]
+            return {
+                row[0]
+                for some in _pieces(digests)
+                for row in db.execute(
+                    f"SELECT digest FROM features WHERE kind IN {_marks(kinds)}"
+                    f" AND digest IN {_marks(some)} GROUP BY digest HAVING count(*) = ?",
+                    (*kinds, *some, len(set(names))),
+                )
+            }
+
+        return self._database.read(work, set())
+
+    def feature_matrix(
+        self, digests: Sequence[bytes], source: str, name: str
+    ) -> tuple[list[bytes], NDArray[np.generic]]:
+        """One feature of many pictures: the digests that have it, in the order given, and [n, ...].
+
+        Arrays of one source and name have one shape; with none found the matrix is float32 [0, 0].
+        """
+        import numpy as np
+
+        def work(db: sqlite3.Connection) -> dict[bytes, NDArray[Any]]:
+            return {
+                digest: as_array(*stored)
+                for some in _pieces(digests)
+                for digest, *stored in db.execute(
+                    "SELECT digest, data, dtype, shape FROM features"
+                    " JOIN feature_kinds ON feature_kinds.id = kind"
+                    " JOIN feature_data ON feature_data.id = features.id"
+                    f" WHERE source = ? AND name = ? AND digest IN {_marks(some)}",
+                    (source, name, *some),
+                )
+            }
+
+        nothing: dict[bytes, NDArray[Any]] = {}
+        found = self._database.read(work, nothing)
+        kept = [digest for digest in digests if digest in found]
+        if not kept:
+            return [], np.zeros((0, 0), np.float32)
+        return kept, np.stack([found[digest] for digest in kept])
+
+    def put(self, batch: Batch) -> None:
+        """Keeps a batch in one transaction; later values take the place of earlier ones.
+
+        Raises StoreError if another process has been writing all the time.
+        """
+        if not (batch.files or batch.scores or batch.features):
+            return
+        self._database.write(lambda db: self._put(db, batch), None)
+
+    def _put(self, db: sqlite3.Connection, batch: Batch) -> None:
+        db.executemany(
+            "REPLACE INTO files (path, size, mtime_ns, digest) VALUES (?, ?, ?, ?)",
+            (
+                (os.fsencode(os.path.abspath(f.path)), f.size, f.mtime_ns, digest)  # noqa: PTH100
+                for f, digest in batch.files
+            ),
+        )
+        # Looked up anew in every transaction: another process may have cleared the table.
+        queries = {
+            key: _query(db, *key, make=True)
+            for key in dict.fromkeys((row.ranker, row.prompt) for row in batch.scores)
+        }
+        db.executemany(
+            "REPLACE INTO scores (query, digest, value, low, high) VALUES (?, ?, ?, ?, ?)",
+            (
+                (queries[ranker, prompt], digest, *map(_number, score))
+                for digest, ranker, prompt, score in batch.scores
+            ),
+        )
+        self._touch(db)
+        if batch.features:
+            put_features(db, batch.features, self._budget, self._tick)
+
+    def info(self) -> StoreInfo:
+        """What the store holds."""
+        return upkeep.info(self._database, self._budget)
+
+    def prune(
+        self, *, unused_days: float | None = None, gone_folders: bool = False
+    ) -> upkeep.Freed:
+        """Drops what is no longer of use and gives the space back to the disk.
+
+        Files that are gone from a folder that is still there, scores and features of pictures that
+        no known file holds, features over the budget, evictable ones not used for `unused_days`.
+        gone_folders: also files whose folder is gone, which is how a disk that is not plugged in
+        looks too.
+        """
+        self._write_uses()
+        since = 0 if unused_days is None else self._clock() - round(unused_days * 86_400e9)
+        return upkeep.prune(self._database, self._budget, since, gone_folders)
+
+    def clear(self) -> int:
+        """Empties the store and deletes what was set aside; returns the bytes freed."""
+        return upkeep.clear(self._database)
+
+    def close(self) -> None:
+        """Closes the file; may be called twice."""
+        with contextlib.suppress(StoreError):  # a use not noted is no loss, a second close no error
+            self._write_uses()
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _write_uses(self) -> None:
+        if self._used:
+            with contextlib.suppress(StoreError):
+                self._database.write(self._touch, None)
+
+    def _touch(self, db: sqlite3.Connection) -> None:
+        used, self._used = self._used, {}
+        touch(db, used.items())
+
+    def _tick(self) -> int:
+        self._last_tick = max(self._last_tick + 1, self._clock())
+        return self._last_tick
+
+
+def _query(db: sqlite3.Connection, ranker: str, prompt: str, *, make: bool = False) -> int | None:
+    key = (_text(ranker), _text(prompt))
+    if make:
+        db.execute("INSERT OR IGNORE INTO queries (ranker, prompt) VALUES (?, ?)", key)
+    row = db.execute("SELECT id FROM queries WHERE ranker = ? AND prompt = ?", key).fetchone()
+    return None if row is None else row[0]
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)  # numpy's float32 is no float to SQLite
+
+
+def _text(text: str) -> str:
+    # A command line that is not UTF-8 arrives with lone surrogates, which SQLite does not take.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _rows(
+    db: sqlite3.Connection,
+    what: str,
+    key: str,
+    where: str,
+    values: tuple[object, ...],
+    keys: Sequence[bytes],
+) -> Iterator[tuple[Any, ...]]:
+    """Rows `where` the key is one of many, and maybe others.
+
+    Reading a range from end to end is three times as fast as looking its rows up, so that is done
+    where at least half of the range is wanted: a folder sorted again, a store of one folder.
+    """
+    limit = 2 * len(keys)
+    near = db.execute(
+        f"SELECT count(*) FROM (SELECT {what} WHERE {where} LIMIT ?)", (*values, limit + 1)
+    ).fetchone()[0]
+    if near <= limit:
+        yield from db.execute(f"SELECT {what} WHERE {where}", values)
+        return
+    for some in _pieces(keys):
+        yield from db.execute(
+            f"SELECT {what} WHERE {where} AND {key} IN {_marks(some)}", (*values, *some)
+        )
+
+
+def _pieces(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (keys[i : i + _AT_ONCE] for i in range(0, len(keys), _AT_ONCE))
+
+
+def _marks(keys: Collection[object]) -> str:
+    return f"({','.join('?' * len(keys))})"
