@@ -250,7 +250,11 @@ def _write_lines(
     if format == "tsv":
         sink.lines(map(_tabbed, texts))
     else:
-        csv.writer(cast(Any, sink), lineterminator="\n").writerows(texts)
+        line = csv.writer(cast(Any, sink), lineterminator="\n").writerow
+        # Python up to 3.12 leaves a lone carriage return bare, and readers end the row at it.
+        quoted = csv.writer(cast(Any, sink), lineterminator="\n", quoting=csv.QUOTE_ALL).writerow
+        for text in texts:
+            (quoted if any("\r" in field for field in text) else line)(text)
 
 
 def _text(value: Value) -> str:
