@@ -163,8 +163,11 @@ def _one_line_reasons(data: bytes) -> Iterator[None]:
     except Image.DecompressionBombError as error:  # from inside a plugin, before we see a size
         raise Unreadable("announces more pixels than any real picture has") from error
     except Exception as error:
-        said = str(error).strip().splitlines()
-        why = said[0][:120] if said else type(error).__name__
+        said = error.args[0] if error.args else ""
+        text = (
+            said.decode("ascii", "replace") if isinstance(said, bytes) else str(error)
+        )  # LibRaw's
+        why = next(iter(text.strip().splitlines()), type(error).__name__)[:120]
         raise Unreadable(f"damaged or unsupported {sniff(data)}: {why}") from error
 
 
