@@ -1,0 +1,32 @@
+"""For every test: no real home folder, whatever is imported when."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # huggingface_hub reads HF_HOME when it is imported, which may be before the first test runs.
+    config.stash[_FOLDER] = tempfile.TemporaryDirectory(prefix="imgrank-tests-")
+    os.environ["HF_HOME"] = config.stash[_FOLDER].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_FOLDER].cleanup()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """IMGRANK_HOME of this test; nothing else that the user has set for imgrank applies."""
+    for name in [name for name in os.environ if name.startswith("IMGRANK_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "imgrank-home"
+    monkeypatch.setenv("IMGRANK_HOME", str(folder))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    return folder
