@@ -93,7 +93,7 @@ def canonical(query: Query) -> str:
     what = f"the number of {query.subject}" if query.task == "count" else _name(query.task)
     if query.reference is not None:
         where = "closest to" if query.descending else "farthest from"
-        return f"by {what}, {where} {Decimal(repr(query.reference)):f}"
+        return f"by {what}, {where} {Decimal(repr(query.reference)).normalize():f}"
     return f"by {what}, {'highest' if query.descending else 'lowest'} first"
 
 

@@ -84,6 +84,12 @@ def _task(key: str, table: dict[str, Any]) -> Task:
     return Task(key=key, descending=descending, poles=poles, units=units, **table)
 
 
+def _comparative(word: str) -> str:
+    """ "sharpest" -> "sharper", as one asks about two pictures."""
+    irregular = {"best": "better", "worst": "worse"}
+    return irregular.get(word) or re.sub("^([^ ]+)est$", r"\1er", word)
+
+
 @cache
 def lexicon() -> Lexicon:
     """`tasks()` turned inside out: from words to tasks."""
@@ -97,7 +103,8 @@ def lexicon() -> Lexicon:
         units |= {unit: (key, factor) for unit, factor in task.units.items()}
         for high in (True, False) if key != "count" else ():  # "most", "fewest" are of any scale
             for word in task.high if high else task.low:
-                ends.setdefault(word, []).append(End(key, high))
+                for form in dict.fromkeys((word, _comparative(word))):
+                    ends.setdefault(form, []).append(End(key, high))
             for word in task.high_words if high else task.low_words:
                 adjectives.setdefault(word, []).append(End(key, high))
                 for more in ("most", "more"):

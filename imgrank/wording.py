@@ -65,7 +65,8 @@ AGO, AHEAD = 1800, 2100  # a bare number between them is a year
 
 NEGATION = re.compile(r"(?:not|never|don't|dont|do not|without|except|(?:any|every)thing but)\b")
 _POLITE = re.compile(
-    r"^(?:please|kindly"
+    r"^(?:please|kindly|find|search for|which(?: one| photo| picture| image)? (?:is|looks)(?: the)?"
+    r"|(?:similarity|resemblance|similar) to|(?:how much )?(?:it |they )?looks? like"
     r"|(?:can|could|would|will) you|(?:i )?(?:want|would like|i'd like)(?: you)? to)\b"
     r"|[ ,]+(?:please|thanks|thank you)$"
 )
@@ -93,6 +94,10 @@ _REVERSE = re.compile(
 _ORDER = re.compile(
     r"(?:^|[ ,]+)(?:in |with )?(?:an? )?"
     r"(?P<said>(?P<high>desc|descending|decreasing)|asc|ascending|increasing)(?: order)?$"
+)
+_BEFORE = re.compile(
+    r"^(?:in )?(?:the )?(?P<said>(?P<high>descending|decreasing|high(?:est)?|strong(?:est)?)"
+    r"|ascending|increasing|low(?:est)?|weak(?:est)?)(?: order of| by)? (?P<x>.+?)(?: first)?$"
 )
 _REFERENCE = re.compile(
     r"^(?:(?P<head>.+?)[ ,]+)??(?:the )?(?P<said>"
@@ -125,7 +130,7 @@ _HOW = re.compile(
 _AROUND = re.compile(
     r"^(?:the|their|its|overall) "
     rf"| (?:of|in) (?:(?:the|each|every|all|these|my) )*(?:{PICTURES})$"
-    r"| (?:level|score|value|rating)s?$"
+    r"| of mos$| (?:level|score|value|rating)s?$"
 )
 _WHOLE = re.compile(rf"(?:(?:the|all|of|my) )*(?:{PEOPLE})")
 
@@ -196,7 +201,7 @@ def seconds(value: float) -> float:
 def peel(wish: str) -> Peeled:
     """Takes off everything around the wish, outermost first. Raises InstructionError."""
     said = Peeled(wish)
-    steps = (_frame, _refer, _order, _direction, _count, _most, _how, _first)
+    steps = (_frame, _order, _direction, _refer, _count, _most, _how, _first)
     while said.rest and not NEGATION.match(said.rest):
         if said.rest in lexicon().phrases or not any(step(said) for step in steps):
             break
@@ -271,6 +276,9 @@ def _order(said: Peeled) -> bool:
     if match := _ORDER.search(said.rest):
         said.clauses.append(Clause((End(None, bool(match["high"])),), match["said"]))
         return _took(said, said.rest[: match.start()])
+    if (match := _BEFORE.match(said.rest)) and _phrase(match["x"]):
+        said.clauses.append(Clause((End(None, bool(match["high"])),), match["said"]))
+        return _took(said, match["x"])
     return False
 
 
@@ -284,7 +292,7 @@ def _directions() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
         r"|(?P<last>last|at the bottom|at the end))"
         rf"| (?:down |up )?to (?:the )?(?P<b>{words})(?: (?:{PICTURES}|{PEOPLE}))?)"
     )
-    lead = r"(?P<comma>^|[ ,]+)(?:(?:with|from|in|and|but|go|going|show|the) )*"
+    lead = r"(?P<comma>^|[ ,]+)(?:(?:with|from|in|and|but|go|going|show|put|the) )*"
     return (
         re.compile(rf"{lead}(?P<said>{word}{place})$"),
         re.compile(rf"^(?:from )?(?P<said>{word}{place})(?P<firm>, ?(?:by )?| by )? ?(?=.)"),
@@ -304,7 +312,7 @@ def _direction(said: Peeled) -> bool:
         if not match["firm"] and not known(_counted(rest)):
             return False
     elif (match := alone.match(said.rest)) and re.search(
-        r"est$|^(?:most|least|best|worst)", match["a"]
+        r"e(?:st|r)$|^(?:most|least|worst|worse)", match["a"]
     ):
         rest = ""
     else:
