@@ -34,6 +34,7 @@ __all__ = [
     "Top",
     "combined",
     "complete",
+    "goodness",
     "parse_top",
     "rank",
 ]
@@ -212,7 +213,7 @@ def _rank_set(
     n = len(paths)
     if len(columns) == 1:
         shown = [cells[0] for cells in scores]
-        keys = _goodness(columns[0], [cell[0] for cell in shown])
+        keys = goodness(columns[0], [cell[0] for cell in shown])
     else:
         keys = combined(columns, scores)
         shown = [(key, None, None) for key in keys]
@@ -233,7 +234,7 @@ def _rank_set(
     return rows if top is None else rows[: top.of(len(rows))]
 
 
-def _goodness(column: Column, values: list[float]) -> list[float]:
+def goodness(column: Column, values: list[float]) -> list[float]:
     """Values -> numbers of which more is better, as the column's direction has it."""
     if column.reference is not None:
         values = [-abs(value - column.reference) for value in values]
@@ -254,7 +255,7 @@ def combined(columns: Sequence[Column], scores: Sequence[Sequence[Scored]]) -> l
     logs = [0.0] * len(scores)
     for c, (column, weight) in enumerate(zip(columns, weights, strict=True)):
         # halved, so that the span of two finite numbers is finite
-        good = [g / 2 for g in _goodness(column, [cells[c][0] for cells in scores])]
+        good = [g / 2 for g in goodness(column, [cells[c][0] for cells in scores])]
         low, span = min(good, default=0.0), max(good, default=0.0) - min(good, default=0.0)
         if span > 0:
             for i, g in enumerate(good):
