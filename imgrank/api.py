@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from imgrank.errors import InstructionError, NothingReadable, UsageError
+from imgrank.errors import InstructionError, NothingReadable
 from imgrank.images import ImageFile, Skip
 from imgrank.images.decode import Unreadable, read_file
 from imgrank.images.scan import scan
@@ -245,9 +246,7 @@ def _score(
     with Store(
         settings.store_path, feature_budget=settings.feature_budget, notify=options.notify
     ) as store:
-        table = score_files(
-            files, jobs, store, threads=settings.threads, progress=options.progress
-        )
+        table = score_files(files, jobs, store, threads=settings.threads, progress=options.progress)
     skips += table.skips
     if not table.paths:
         raise NothingReadable(_nothing(skips))
@@ -258,19 +257,11 @@ def _scan(
     paths: PathLike | Iterable[PathLike], options: Options
 ) -> tuple[list[ImageFile], list[Skip]]:
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    files: list[ImageFile] = []
-    skips: list[Skip] = []
-    for found in scan(
-        [Path(p) for p in named],
-        listed=options.listed,
-        include_hidden=options.include_hidden,
-        exclude=options.exclude,
-    ):
-        if isinstance(found, Skip):
-            skips.append(found)
-        else:
-            files.append(found)
-    return files, skips
+    chosen: Any = {"include_hidden": options.include_hidden, "exclude": options.exclude}
+    found = chain(scan(map(Path, named), **chosen), scan(options.listed, missing="skip", **chosen))
+    by_path = {item.path: item for item in found}
+    files = [item for item in by_path.values() if isinstance(item, ImageFile)]
+    return files, [item for item in by_path.values() if isinstance(item, Skip)]
 
 
 def _features(path: Path, job: Job) -> Features:

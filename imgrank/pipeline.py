@@ -217,7 +217,8 @@ class _Run:
             known = {}
             for number, job in enumerate(self.jobs):
                 found = self.store.scores([digest], job.ranker.identity, job.answer.prompt)
-                known.update({number: score for score in found.values()})
+                if digest in found:
+                    known[number] = found[digest]
             todo = {j.ranker.source.identity for n, j in enumerate(self.jobs) if n not in known}
             todo |= {source.identity for source in self.extra}
             features: dict[str, Features] = {}

@@ -206,9 +206,7 @@ def test_no_more_pictures_are_in_flight_than_a_batch_and_two_a_thread(
     assert max(ahead) <= BATCH + BATCH + 2
 
 
-def test_index_keeps_features_and_no_scores(
-    folder: Path, store: Store, ranker: MeanRanker
-) -> None:
+def test_index_keeps_features_and_no_scores(folder: Path, store: Store, ranker: MeanRanker) -> None:
     table = compute_features(files(folder), ranker.source, store)
     assert (table.computed, table.known, len(table.skips)) == (20, 0, 1)
     batches = list(ranker.source.batches)

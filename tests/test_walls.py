@@ -77,13 +77,13 @@ def test_rankers_load_torch_only_when_they_compute() -> None:
 
 def test_only_cli_prints_or_exits() -> None:
     calls = {"print", "exit", "quit"}
-    found = []
     rooms = ("images", "store", "results", "rankers", "models", "pipeline.py", "api.py")
-    for file in files(*rooms):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id in calls:
-                    found.append(f"{file.relative_to(PACKAGE)}:{node.lineno}")
+    found = [
+        f"{file.relative_to(PACKAGE)}:{node.lineno}"
+        for file in files(*rooms)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in calls
+    ]
     assert found == []
 
 

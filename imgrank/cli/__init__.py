@@ -103,5 +103,7 @@ def main() -> None:
 
 def interrupted() -> int:
     """Says that nothing is lost; returns the status for an interrupt."""
-    click.echo("\nimgrank: interrupted. What was computed is kept; run it again to go on.", err=True)
+    click.echo(
+        "\nimgrank: interrupted. What was computed is kept; run it again to go on.", err=True
+    )
     return 130

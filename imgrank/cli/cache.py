@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -44,7 +46,8 @@ def info(as_json: bool) -> None:
     with _store() as store:
         found = store.info()
     if as_json:
-        click.echo(json.dumps(found.as_dict(), indent=2))
+        facts = {field.name: _plain(getattr(found, field.name)) for field in fields(found)}
+        click.echo(json.dumps(facts, indent=2))
         return
     click.echo(f"{found.path}")
     click.echo(f"{found.file_bytes / 1e6:.1f} MB, {found.files} files, {found.pictures} pictures")
@@ -65,8 +68,12 @@ def info(as_json: bool) -> None:
 def prune(days: int | None) -> None:
     """Drop what belongs to files that are gone, and give the space back to the disk."""
     with _store() as store:
-        freed = store.prune(days=days)
-    click.echo(f"freed {freed / 1e6:.1f} MB", err=True)
+        freed = store.prune(unused_days=days)
+    click.echo(
+        f"dropped {freed.files} files, {freed.scores} scores, {freed.features} features; "
+        f"freed {freed.bytes / 1e6:.1f} MB",
+        err=True,
+    )
 
 
 @cache.command(epilog=CLEAR_EXAMPLES)
@@ -78,6 +85,15 @@ def clear(yes: bool) -> None:
     with _store() as store:
         store.clear()
     click.echo("the cache is empty", err=True)
+
+
+def _plain(value: Any) -> Any:
+    """Paths and named tuples as JSON has them."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return value._asdict() if hasattr(value, "_asdict") else [_plain(v) for v in value]
+    return value
 
 
 def _store() -> Store:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.cli import options as shared
 
+if TYPE_CHECKING:
+    from imgrank.api import Comparison
+
 EPILOG = """\b
 Examples:
-  imgrank compare examples/photos/astronaut.jpg examples/photos/astronaut-blurred.jpg "by image quality"
+  imgrank compare examples/photos/coffee.jpg examples/photos/cat.jpg "by image quality"
   imgrank compare examples/photos/chelsea.jpg examples/photos/coffee.jpg brightness --format json
 """
 
@@ -39,7 +42,7 @@ def compare(
         found = api.compare(first, second, instruction, options=options)
         reporter.stop()
         if format_ == "json":
-            click.echo(json.dumps(found.as_dict(), indent=2))
+            click.echo(json.dumps(_as_dict(found), indent=2))
             return 0
         for path, value in zip((found.first, found.second), found.scores, strict=True):
             reporter.notify(f"{value:.4g} {found.column.unit}\t{shared.display(path)}")
@@ -50,3 +53,21 @@ def compare(
         else:
             click.echo(str(found.winner))
         return 0
+
+
+def _as_dict(found: Comparison) -> dict[str, Any]:
+    column = found.column
+    return {
+        "first": str(found.first),
+        "second": str(found.second),
+        "winner": None if found.winner is None else str(found.winner),
+        "probability": found.probability,
+        "scores": list(found.scores),
+        "instruction": column.instruction,
+        "method": column.method,
+        "model": column.model,
+        "revision": column.revision,
+        "prompt": column.prompt,
+        "unit": column.unit,
+        "direction": column.direction,
+    }

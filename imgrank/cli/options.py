@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, cast, get_args
 
 import click
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imgrank.api import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+LISTED = 50  # skips that standard error names one by one
 Format = Literal["table", "tsv", "csv", "json", "jsonl", "paths"]
 
 
@@ -85,7 +86,7 @@ def output_options(command: Command) -> Command:
 
 def looks_like_path(text: str) -> bool:
     """A separator or an image suffix: then a missing file is a mistake, not an instruction."""
-    return os.sep in text or (os.altsep or os.sep) in text or os.path.splitext(text)[1].lower() in SUFFIXES
+    return os.sep in text or (os.altsep or os.sep) in text or Path(text).suffix.lower() in SUFFIXES
 
 
 def split_arguments(
@@ -199,8 +200,10 @@ class Reporter:
     def finish(self, skips: Sequence[Skip], *, computed: int, known: int, strict: bool) -> int:
         """Lists the skips and says what was done; returns the exit status."""
         self.stop()
-        for skip in skips:
+        for skip in skips[:LISTED]:
             self.notify(f"skipped {display(skip.path)}: {skip.reason}")
+        if len(skips) > LISTED:
+            self.notify(f"skipped {len(skips) - LISTED} more; --format json lists all of them")
         seconds = time.monotonic() - self.started
         parts = [f"{computed} computed", f"{known} known"]
         if skips:

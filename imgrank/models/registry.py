@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
-from imgrank.models.checkpoint import read_config
-from imgrank.models.spec import read_spec
+from imgrank.models.checkpoint import WEIGHTS, read_config
+from imgrank.models.spec import file_sha256, read_spec
 
-__all__ = ["DEFAULT_BACKBONE", "EMBEDDED", "Entry", "entries", "find"]
+__all__ = ["DEFAULT_BACKBONE", "EMBEDDED", "Entry", "entries", "find", "verify"]
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 DEFAULT_BACKBONE = "tiny"
@@ -75,6 +75,23 @@ def find(name: str, models: Path | None = None) -> Entry:
     raise ModelUnavailable(
         f"there is no model '{name}' on this machine. Here are: {known}; or give its folder."
     )
+
+
+def verify(entry: Entry) -> None:
+    """Reads a model's weights against the digest that its folder records.
+
+    Raises CheckpointError if they differ. No torch.
+    """
+    if entry.kind == "backbone":
+        spec = read_spec(entry.folder)
+        weights, recorded = spec.weights, spec.weights_sha256
+    else:
+        weights, recorded = entry.folder / WEIGHTS, entry.config["weights"]["sha256"]
+    if file_sha256(weights) != recorded:
+        raise CheckpointError(
+            f"{weights} is damaged or was exchanged (its sha256 is not the one recorded). "
+            "Fetch it again; an embedded one by installing imgrank again."
+        )
 
 
 def _entry(folder: Path) -> Entry | None:

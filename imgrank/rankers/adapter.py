@@ -36,10 +36,10 @@ class AdapterRanker:
 
     def __init__(self, folder: Path, source: BackboneSource) -> None:
         self.folder = folder
-        self.config = read_config(folder)
+        self.config = read_config(folder, "adapter")
         self.source = source
         self.name = str(self.config["name"])
-        self.identity = f"{identity(folder)} {source.identity}"
+        self.identity = identity(folder, source.identity)
         self.needs = frozenset(self.config["model"]["image_widths"])
         self.tasks: Mapping[str, Mapping[str, Any]] = self.config["tasks"]
         wanted = self.config["backbone"]["digest"].removeprefix("sha256:")
@@ -56,14 +56,13 @@ class AdapterRanker:
         task = self.tasks.get(query.task or "")
         if task is None:
             return None
-        low, high = task.get("range") or (None, None)
         return Answer(
             method="adapter",
             model=self.name,
-            revision=str(self.config["weights_sha256"])[:12],
+            revision=str(self.config["weights"]["sha256"])[:12],
             prompt=task["prompt"],
             unit=task["unit"],
-            range=None if low is None else (low, high),
+            range=(task["range"][0], task["range"][1]) if task.get("range") else None,
         )
 
     def score(
@@ -97,8 +96,7 @@ class AdapterRanker:
             from imgrank.models.checkpoint import load_tensors
 
             adapter = Adapter(AdapterConfig.from_dict(self.config["model"]))
-            tensors = {k: v.float() for k, v in load_tensors(self.folder).items()}
-            adapter.load_state_dict(tensors)
+            adapter.load_state_dict(load_tensors(self.folder))
             self._adapter = adapter.eval().to(self.source.backbone.device)
         return self._adapter
 

@@ -19,7 +19,16 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from imgrank.instruction import Query
 from imgrank.store.values import Score
 
-__all__ = ["Answer", "FeatureSource", "Features", "Job", "PairwiseRanker", "Ranker", "Scope", "Score"]
+__all__ = [
+    "Answer",
+    "FeatureSource",
+    "Features",
+    "Job",
+    "PairwiseRanker",
+    "Ranker",
+    "Scope",
+    "Score",
+]
 
 Scope = Literal["image", "set"]
 Features = Mapping[str, Any]
@@ -82,8 +91,12 @@ class Ranker(Protocol):
     name: str
     identity: str
     scope: Scope
-    source: FeatureSource
     needs: frozenset[str]
+
+    @property
+    def source(self) -> FeatureSource:
+        """Where its features come from; shared between rankers on one backbone."""
+        ...
 
     def answer(self, query: Query) -> Answer | None:
         """How this ranker would answer, or None if it cannot. Torch-free."""

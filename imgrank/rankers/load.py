@@ -27,15 +27,14 @@ __all__ = ["load_ranker", "load_source", "route"]
 
 def route(query: Query, settings: Settings, model: str | None = None) -> Job:
     """The job that answers `query`. Raises ModelUnavailable or UsageError if `model` cannot."""
+    model = model or settings.model
     if model is not None:
-        return _job(query, load_ranker(model, settings), named=True)
+        return _job(query, load_ranker(model, settings))
     for ranker in (HEADER, PIXELS):
         if ranker.answer(query):
             return _job(query, ranker)
-    trained = _trained_for(query, settings)
-    if trained is not None:
-        return _job(query, load_ranker(trained, settings))
-    return _job(query, load_ranker(DEFAULT_BACKBONE, settings))
+    chosen = settings.model_for(query.task) or _embedded_for(query) or DEFAULT_BACKBONE
+    return _job(query, load_ranker(chosen, settings))
 
 
 def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
@@ -66,16 +65,11 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
     return backbone_source(backbone.folder, settings.device)
 
 
-def _trained_for(query: Query, settings: Settings) -> str | None:
-    if query.task is None:
-        return None
-    chosen = settings.models.get(query.task)
-    if chosen is not None:
-        return chosen
+def _embedded_for(query: Query) -> str | None:
     return next((entry.name for entry in entries() if query.task in entry.tasks), None)
 
 
-def _job(query: Query, ranker: Ranker, *, named: bool = False) -> Job:
+def _job(query: Query, ranker: Ranker) -> Job:
     answer = ranker.answer(query)
     if answer is None:
         known = ", ".join(sorted(getattr(ranker, "tasks", ()))) or "nothing else"

@@ -47,7 +47,9 @@ class PromptRanker:
             revision=self.source.spec.weights_sha256[:12],
             prompt=" ".join(f"+{good} -{bad}" for good, bad in poles) if poles else words,
             unit="cosine difference" if poles else "cosine",
-            note="" if poles or query.task is None else f"no trained model; similarity to '{words}'",
+            note=""
+            if poles or query.task is None
+            else f"no trained model; similarity to '{words}'",
         )
 
     def score(

@@ -48,7 +48,8 @@ class BackboneSource:
     def prepare(self, data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Bytes of a file -> uint8 [S, S, 3], decoded at about twice S where JPEG allows it."""
         size = self.spec.image_size
-        return to_square(decode(data, size), size, self.spec.interpolation)
+        bilinear = self.spec.interpolation == "bilinear"
+        return to_square(decode(data, size), size, "bilinear" if bilinear else "bicubic")
 
     def compute(self, prepared: Sequence[Any]) -> list[Features]:
         """uint8 [S, S, 3] each -> features of each."""

@@ -128,12 +128,12 @@ def memory(pictures: list[Path], home: Path) -> None:
 
 
 def draft(originals: list[Path], home: Path, folder: Path) -> None:
+    from imgrank.settings import load_settings
     from scipy.stats import spearmanr
 
     from imgrank.images.decode import decode, to_square
     from imgrank.instruction import parse
     from imgrank.rankers.load import route
-    from imgrank.settings import load_settings
 
     folder.mkdir()
     paths = degraded(originals, folder)
