@@ -34,7 +34,6 @@ class Settings:
     config: the file, which may be absent.
     device: auto, cpu, mps, cuda or cuda:N.  offline: never open a socket.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
-    pixel_cap: pixels of the largest picture to decode, None for what the memory allows.
     model: that answers everything, whatever the task.  models: the default one, by task.
     """
 
@@ -46,7 +45,6 @@ class Settings:
     offline: bool = False
     feature_budget: int = 2_000_000_000
     threads: int | None = None
-    pixel_cap: int | None = None
     model: str | None = None
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -98,7 +96,7 @@ def load_settings(*, environ: Mapping[str, str] | None = None, **flags: Any) -> 
 def parse_size(value: object) -> int:
     """Bytes from 2000000000, "2GB", "1.5 GiB", "500MB"; raises ValueError with what is expected."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+        return int(value)
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError('a size is expected, such as "2GB" or "500MB"')
@@ -155,7 +153,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "offline": _switch,
     "feature_budget": parse_size,
     "threads": _positive,
-    "pixel_cap": _positive,
     "model": _name,
 }
 _KEYS = f"Settings are {', '.join([*_PARSERS, 'models'])}."

@@ -140,13 +140,8 @@ def test_score_has_a_column_an_instruction_in_path_order(run: Run, greys: Path) 
     result = run("score", str(greys), "brightness", "contrast", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert list(rows[0]) == ["brightness", "contrast", "path"]
-    assert [Path(r["path"]).name for r in rows] == [
-        "a.png",
-        "b.png",
-        "e.png",
-        "c.png",
-        "d.png",
-    ] or [r["path"] for r in rows] == sorted(r["path"] for r in rows)
+    assert [r["path"] for r in rows] == sorted(r["path"] for r in rows)
+    assert [Path(r["path"]).name for r in rows][:2] == ["a.png", "b.png"]
     assert [float(r["contrast"]) for r in rows] == [0.0] * 5
 
 
@@ -268,8 +263,9 @@ def test_every_help_ends_with_two_examples(path: tuple[str, ...], run: Run) -> N
 
 @pytest.mark.parametrize("line", sorted({e for c in ALL.values() for e in examples(c)}))
 def test_every_example_runs_as_it_stands(
-    line: str, run: Run, monkeypatch: pytest.MonkeyPatch
+    line: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(REPOSITORY)
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    monkeypatch.chdir(tmp_path)  # where a training example may write its runs/
     result = run(*shlex.split(line, comments=True)[1:])
     assert result.exit_code == 0, result.output

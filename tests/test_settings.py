@@ -32,7 +32,7 @@ def test_home_holds_cache_data_and_config(home: Path) -> None:
 def test_defaults() -> None:
     settings = load_settings()
     assert (settings.device, settings.offline, settings.threads) == ("auto", False, None)
-    assert (settings.feature_budget, settings.pixel_cap) == (2_000_000_000, None)
+    assert settings.feature_budget == 2_000_000_000
     assert (settings.model, dict(settings.models)) == (None, {})
 
 

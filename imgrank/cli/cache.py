@@ -65,10 +65,15 @@ def info(as_json: bool) -> None:
 
 @cache.command(epilog=PRUNE_EXAMPLES)
 @click.option("--days", type=click.IntRange(0), help="Also features not used for so many days.")
-def prune(days: int | None) -> None:
+@click.option(
+    "--gone-folders",
+    is_flag=True,
+    help="Also files whose whole folder is gone, as on a disk that is not plugged in.",
+)
+def prune(days: int | None, gone_folders: bool) -> None:
     """Drop what belongs to files that are gone, and give the space back to the disk."""
     with _store() as store:
-        freed = store.prune(unused_days=days)
+        freed = store.prune(unused_days=days, gone_folders=gone_folders)
     click.echo(
         f"dropped {freed.files} files, {freed.scores} scores, {freed.features} features; "
         f"freed {freed.bytes / 1e6:.1f} MB",
@@ -83,8 +88,8 @@ def clear(yes: bool) -> None:
     if not yes:
         click.confirm("Forget all scores and features?", abort=True, err=True)
     with _store() as store:
-        store.clear()
-    click.echo("the cache is empty", err=True)
+        freed = store.clear()
+    click.echo(f"the cache is empty; freed {freed / 1e6:.1f} MB", err=True)
 
 
 def _plain(value: Any) -> Any:
