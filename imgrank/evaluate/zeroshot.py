@@ -43,8 +43,7 @@ class Presence:
 def average_precision(positive: npt.ArrayLike, score: npt.ArrayLike) -> float:
     """Mean, over the positives, of the precision at each one's rank, highest score first.
 
-    Equal scores share the mean precision of their group's expected order only if they do not
-    occur; embeddings do not tie, so a stable order is taken. NaN without positives.
+    Equal scores keep the order in which they are given. NaN without positives.
     """
     hit = np.asarray(positive, bool)[np.argsort(-np.asarray(score, np.float64), kind="stable")]
     if not hit.any():

