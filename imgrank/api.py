@@ -17,7 +17,7 @@ from typing import Any
 
 from imgrank.errors import InstructionError, NothingReadable
 from imgrank.images import ImageFile, Skip
-from imgrank.images.decode import Unreadable, read_file
+from imgrank.images.reading import Unreadable, read_file
 from imgrank.images.scan import scan
 from imgrank.instruction import Query, parse, parse_by
 from imgrank.pipeline import Progress, Table, compute_features, score_files

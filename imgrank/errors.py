@@ -58,7 +58,9 @@ class MissingExtra(ModelUnavailable):
     """An optional dependency is absent."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part. Install it: pip install 'imgrank[{extra}]'")
+        super().__init__(
+            f"{what} needs an optional part. Install it: pip install 'imgrank[{extra}]'"
+        )
         self.extra = extra
 
 

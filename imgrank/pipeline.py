@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgrank.images import ImageFile, Skip
-from imgrank.images.decode import Unreadable, read_file
+from imgrank.images.reading import Unreadable, read_file
 from imgrank.rankers.base import Features, FeatureSource, Job, Score
 from imgrank.store.digest import digest_bytes
 from imgrank.store.values import ALWAYS_KEPT, Batch, FeatureRow, FileRow, ScoreRow

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 
 import click
 
@@ -81,6 +82,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: runs the command and turns every error into its exit status, in one place."""
+    # Pillow warns of damaged metadata; whether the picture can be read is what a user is told.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         status = cli.main(standalone_mode=False)
         sys.stdout.flush()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   imgrank compare examples/photos/coffee.jpg examples/photos/cat.jpg "by image quality"
-  imgrank compare examples/photos/chelsea.jpg examples/photos/coffee.jpg brightness --format json
+  imgrank compare examples/photos/cat.jpg examples/photos/coffee.jpg brightness --format json
 """
 
 

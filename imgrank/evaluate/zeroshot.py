@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgrank.errors import DataError
-from imgrank.images.decode import decode, read_file, to_square
+from imgrank.images.decode import decode, to_square
+from imgrank.images.reading import read_file
 from imgrank.models.backbone import Backbone
 
 __all__ = ["Presence", "average_precision", "embed_pictures", "presence", "read_labels"]

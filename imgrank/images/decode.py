@@ -13,7 +13,8 @@ What is done to a picture, in this order:
   undone by Pillow). Profiles of RGB pictures are NOT applied: models were trained without that;
 * turned upright by its EXIF orientation.
 
-A truncated file is refused, not filled with grey. All functions can run in many threads at once.
+Raise `DECODE_VERSION` (`reading.py`) when the same bytes give other pixels. A truncated file is
+refused, not filled with grey. All functions can run in many threads at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import importlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -33,21 +33,15 @@ from PIL import ExifTags, Image, ImageFile
 from imgrank.images import raw
 from imgrank.images.formats import Kind, missing_bytes, sniff
 from imgrank.images.limits import machine_pixel_cap, pixel_cap
-from imgrank.images.unreadable import Unreadable
+from imgrank.images.reading import Unreadable
 
 __all__ = [
-    "DECODE_VERSION",
     "Header",
-    "Unreadable",
     "decode",
     "pixel_cap",
-    "read_file",
     "read_header",
     "to_square",
 ]
-
-DECODE_VERSION = 1
-"""Part of every feature's identity: rises when the same bytes give other pixels."""
 
 Resample = Literal["bilinear", "bicubic"]
 
@@ -92,16 +86,6 @@ class Header:
     width: int
     height: int
     exif: dict[int, Any]
-
-
-def read_file(path: Path) -> bytes:
-    """All bytes of a file. Raises `Unreadable` with the system's reason."""
-    try:
-        return path.read_bytes()
-    except MemoryError:
-        raise Unreadable("the file is larger than the memory of this machine") from None
-    except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror or type(error).__name__}") from error
 
 
 def decode(data: bytes, size: int | None = None, *, max_pixels: int | None = None) -> Image.Image:

@@ -36,7 +36,6 @@ from PIL import ExifTags, Image
 from imgrank.images.decode import decode, read_header
 
 __all__ = [
-    "MEASURE_VERSION",
     "VIEWING_SIZE",
     "ColorMoments",
     "brightness",
@@ -49,9 +48,6 @@ __all__ = [
     "sharpness",
     "viewing_luma",
 ]
-
-MEASURE_VERSION = 1
-"""Part of the rankers' identity: rises when a definition changes."""
 
 VIEWING_SIZE = 1024
 """Longest side in pixels at which sharpness is measured."""

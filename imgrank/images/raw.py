@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from imgrank.images.unreadable import Unreadable
+from imgrank.images.reading import Unreadable
 
 __all__ = ["preview", "sensor_size"]
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from imgrank.errors import CheckpointError
 from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
@@ -92,16 +90,14 @@ class AdapterRanker:
 
     def _load(self) -> Adapter:
         if self._adapter is None:
-            from imgrank.models.adapter import Adapter, AdapterConfig
-            from imgrank.models.checkpoint import load_tensors
+            from imgrank.models.adapter import load_adapter
 
-            adapter = Adapter(AdapterConfig.from_dict(self.config["model"]))
-            adapter.load_state_dict(load_tensors(self.folder))
-            self._adapter = adapter.eval().to(self.source.backbone.device)
+            self._adapter = load_adapter(self.folder).to(self.source.backbone.device)
         return self._adapter
 
     def _tokens(self, features: Sequence[Features]) -> dict[str, torch.Tensor]:
         """{source: [B, P_s, D_s]}; a vector such as the statistics becomes one token."""
+        import numpy as np
         import torch
 
         device = self.source.backbone.device

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imgrank.images.decode import DECODE_VERSION
-from imgrank.images.measure import MEASURE_VERSION, measure, measure_header
+from imgrank.images.reading import DECODE_VERSION, MEASURE_VERSION
 from imgrank.instruction import Query
 from imgrank.rankers.base import Answer, Features, FeatureSource, Scope, Score
 
@@ -78,6 +77,18 @@ def _score(found: Features, query: Query) -> Score | None:
     return None if value is None else Score(float(value))
 
 
+def _header(data: bytes) -> Mapping[str, float | None]:
+    from imgrank.images.measure import measure_header  # loads numpy: not for known scores
+
+    return measure_header(data)
+
+
+def _pixels(data: bytes) -> Mapping[str, float | None]:
+    from imgrank.images.measure import measure
+
+    return measure(data)
+
+
 _VERSION = f"{MEASURE_VERSION}.{DECODE_VERSION}"
 _HEADER_UNITS = {
     "megapixels": "megapixels",
@@ -90,7 +101,7 @@ _PIXEL_UNITS = {"brightness": "%", "contrast": "%", "colorfulness": "", "sharpne
 # Reading a header costs less than looking it up, so none of its measures is kept.
 HEADER = MeasuredRanker(
     "measured header",
-    MeasuredSource(f"measured header {_VERSION}", frozenset(), measure_header),
+    MeasuredSource(f"measured header {_VERSION}", frozenset(), _header),
     _HEADER_UNITS,
     {},
 )
@@ -98,7 +109,7 @@ HEADER = MeasuredRanker(
 
 PIXELS = MeasuredRanker(
     "measured pixels",
-    MeasuredSource(f"measured pixels {_VERSION}", frozenset(_PIXEL_UNITS), measure),
+    MeasuredSource(f"measured pixels {_VERSION}", frozenset(_PIXEL_UNITS), _pixels),
     _PIXEL_UNITS,
     {"brightness": (0.0, 100.0), "contrast": (0.0, 50.0)},
 )

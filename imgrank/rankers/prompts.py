@@ -12,13 +12,15 @@ Both are on no scale that means anything by itself; they order pictures and no m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from imgrank.instruction import Query, tasks
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["PromptRanker"]
 
@@ -36,7 +38,7 @@ class PromptRanker:
         self.source = source
         self.name = source.spec.name
         self.identity = f"zero-shot.{VERSION} {source.identity}"
-        self._directions: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
+        self._directions: dict[str, NDArray[np.float32]] = {}
 
     def answer(self, query: Query) -> Answer:
         """Poles where the task has them, else plain similarity to the words."""
@@ -56,12 +58,16 @@ class PromptRanker:
         self, features: Sequence[Features], queries: Sequence[Query]
     ) -> list[list[Score | None]]:
         """[picture][query] -> cosine, or difference of cosines, in -2..2."""
+        import numpy as np
+
         pooled = np.stack([f["pooled"] for f in features]).astype(np.float32)  # [B, E]
         directions = np.stack([self._direction(q) for q in queries], axis=1)  # [E, Q]
         return [[Score(float(v)) for v in row] for row in pooled @ directions]
 
-    def _direction(self, query: Query) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _direction(self, query: Query) -> NDArray[np.float32]:
         """The vector [E] whose inner product with a picture's embedding is the score."""
+        import numpy as np
+
         key = self.answer(query).prompt
         if key not in self._directions:
             poles = _poles(query)
@@ -74,7 +80,9 @@ class PromptRanker:
                 self._directions[key] = mean / np.linalg.norm(mean)
         return self._directions[key]
 
-    def _embed(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _embed(self, texts: list[str]) -> NDArray[np.float32]:
+        import numpy as np
+
         embedded = self.source.backbone.encode_text(texts)
         return np.asarray(embedded.float().cpu().numpy(), np.float32)
 

@@ -12,13 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from imgrank.images.decode import DECODE_VERSION, decode, to_square
+from imgrank.images.reading import DECODE_VERSION
 from imgrank.models.spec import BackboneSpec, read_spec
 from imgrank.rankers.base import Features
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from imgrank.models.backbone import Backbone
 
 __all__ = ["BackboneSource", "backbone_source"]
@@ -45,8 +46,10 @@ class BackboneSource:
             self._backbone = Backbone(self.spec.folder, choose_device(self.device)[0])
         return self._backbone
 
-    def prepare(self, data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def prepare(self, data: bytes) -> NDArray[np.uint8]:
         """Bytes of a file -> uint8 [S, S, 3], decoded at about twice S where JPEG allows it."""
+        from imgrank.images.decode import decode, to_square  # Pillow, numpy: not for known scores
+
         size = self.spec.image_size
         bilinear = self.spec.interpolation == "bilinear"
         return to_square(decode(data, size), size, "bilinear" if bilinear else "bicubic")

@@ -128,12 +128,12 @@ def memory(pictures: list[Path], home: Path) -> None:
 
 
 def draft(originals: list[Path], home: Path, folder: Path) -> None:
-    from imgrank.settings import load_settings
     from scipy.stats import spearmanr
 
     from imgrank.images.decode import decode, to_square
     from imgrank.instruction import parse
     from imgrank.rankers.load import route
+    from imgrank.settings import load_settings
 
     folder.mkdir()
     paths = degraded(originals, folder)
@@ -168,12 +168,30 @@ def degraded(originals: list[Path], folder: Path) -> list[Path]:
 
 
 def known(folder: Path, home: Path, rounds: int) -> None:
+    """Seeds the store with a score for every file, then sorts by it."""
+    from imgrank.images import ImageFile
+    from imgrank.images.scan import scan
+    from imgrank.instruction import parse
+    from imgrank.rankers.load import route
+    from imgrank.settings import load_settings
+    from imgrank.store.digest import digest_file
+    from imgrank.store.store import Batch, FileRow, Score, ScoreRow, Store
+
     folder.mkdir()
     for i in range(10_000):
-        color = (i % 256, i // 256, 7)
-        Image.new("RGB", (8, 8), color).save(folder / f"{i:05d}.png", compress_level=1)
-    command = [*IMGRANK, "sort", str(folder), "by brightness"]
-    run(command, home)
+        picture = Image.new("RGB", (8, 8), (i % 256, i // 256, 7))
+        picture.save(folder / f"{i:05d}.png", compress_level=1)
+    settings = load_settings(home=home)
+    job = route(parse(QUALITY), settings)
+    files = [f for f in scan([folder]) if isinstance(f, ImageFile)]
+    rows = [FileRow(f, digest_file(f.path)) for f in files]
+    with Store(settings.store_path) as store:
+        keys = (job.ranker.identity, job.answer.prompt)
+        scores = [ScoreRow(r.digest, *keys, Score(i % 997 / 200)) for i, r in enumerate(rows)]
+        store.put(Batch(files=rows, scores=scores))
+    command = [*IMGRANK, "sort", str(folder), QUALITY]
+    lines = run(command, home)[0].splitlines()
+    assert len(lines) == 10_001, len(lines)
     seconds = [run(command, home)[1] for _ in range(rounds)]
     print(f"known: {statistics.median(seconds):.2f} s CPU for 10,000 known scores")
     seconds = [run([*IMGRANK, "--help"], home)[1] for _ in range(rounds)]

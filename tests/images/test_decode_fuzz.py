@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictures import quadrants, saved
 
-from imgrank.images.decode import Unreadable, decode, read_header
+from imgrank.images.decode import decode, read_header
+from imgrank.images.reading import Unreadable
 
 PREFIXES = [
     b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"GIF89a",

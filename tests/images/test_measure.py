@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pictures import quadrants, saved
 from PIL import ExifTags, Image, ImageFilter
 
-from imgrank.images.decode import Unreadable
 from imgrank.images.measure import (
     brightness,
     color_moments,
@@ -24,6 +23,7 @@ from imgrank.images.measure import (
     sharpness,
     viewing_luma,
 )
+from imgrank.images.reading import Unreadable
 
 TAKEN, DIGITIZED = ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized
 FRACTION, OFFSET = ExifTags.Base.SubsecTimeOriginal, ExifTags.Base.OffsetTimeOriginal

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from imgrank.images import ImageFile
-from imgrank.images.decode import Unreadable, decode, read_file, read_header
+from imgrank.images.decode import decode, read_header
 from imgrank.images.measure import measure, measure_header
+from imgrank.images.reading import Unreadable, read_file
 from imgrank.images.scan import scan
 
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "odd.tar"

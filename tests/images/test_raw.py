@@ -12,7 +12,8 @@ import pytest
 from pictures import BLUE, RED, pixels, quadrants, saved, with_orientation
 from PIL import Image
 
-from imgrank.images.decode import Unreadable, decode, read_header
+from imgrank.images.decode import decode, read_header
+from imgrank.images.reading import Unreadable
 
 
 def fake_rawpy(preview: Any, kind: str, flip: int) -> types.ModuleType:

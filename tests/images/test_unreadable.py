@@ -13,8 +13,9 @@ from pictures import png_chunk, quadrants, saved
 from PIL import Image
 
 from imgrank.images import decode as decode_module
-from imgrank.images.decode import Unreadable, decode, pixel_cap, read_file, read_header
+from imgrank.images.decode import decode, pixel_cap, read_header
 from imgrank.images.limits import available_memory
+from imgrank.images.reading import Unreadable, read_file
 
 
 def test_without_its_extra_a_heic_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import ExifTags, Image
 
-from imgrank.images.decode import Unreadable
 from imgrank.images.measure import measure, measure_header
+from imgrank.images.reading import Unreadable
 from imgrank.instruction import Query
 from imgrank.rankers.base import Ranker
 from imgrank.rankers.measured import HEADER, PIXELS, MeasuredRanker
