@@ -6,7 +6,7 @@
     ├── NothingReadable     status 1   not one picture could be read
     ├── ModelUnavailable    status 3   a model, data set or the network is missing
     │   └── MissingExtra    status 3   an optional dependency is not installed; names the pip line
-    ├── CheckpointError     status 3   a checkpoint folder is incomplete, damaged or of a later format
+    ├── CheckpointError     status 3   a checkpoint folder is incomplete or damaged
     ├── DataError           status 3   a data set's folder is missing or not laid out as published
     └── StoreError          status 1   the cache cannot be opened or written
 
@@ -58,9 +58,7 @@ class MissingExtra(ModelUnavailable):
     """An optional dependency is absent."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs an optional part. Install it: pip install 'imgrank[{extra}]'"
-        )
+        super().__init__(f"{what} needs an extra: pip install 'imgrank[{extra}]'")
         self.extra = extra
 
 

@@ -216,12 +216,13 @@ def test_a_closed_pipe_is_no_error(greys: Path) -> None:
 # ---- without torch -------------------------------------------------------------------------------
 
 
-def test_known_scores_load_no_torch() -> None:
+def test_known_scores_load_neither_torch_nor_numpy() -> None:
     code = (
         "import sys; from imgrank.api import sort; "
-        f"sort({str(PHOTOS)!r}, 'by image quality'); print('torch' in sys.modules)"
+        f"sort({str(PHOTOS)!r}, 'by image quality'); "
+        "print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     )
-    for expected in ("True", "False"):
+    for expected in ("['torch', 'numpy', 'PIL']", "[]"):
         out = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
