@@ -4,6 +4,9 @@
     distortions  OASIS and Flickr8k photographs, graded distortions; split by photograph
     coco         the same of COCO photographs, for measuring only: none of it is ever trained on
 
+and `agiqa3k-views`: more views of the training pictures of AGIQA-3k (cropped, mirrored, smaller
+files), with the opinion of the whole picture.
+
 Folders under `root`, as unpacked: agiqa3k/, oasis/images/, flickr8k/images/, coco/images/. Grades
 become targets on the MOS scale by a straight line, `ORIGINAL` for an undistorted photograph and
 `STEP` less for each grade: a convention that puts both on one scale, not an opinion of anybody.
@@ -12,23 +15,36 @@ become targets on the MOS scale by a straight line, `ORIGINAL` for an undistorte
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from imgrank.data.agiqa3k import read_agiqa3k
 from imgrank.data.distortions import Version, find_photographs, plan_versions, render
 from imgrank.data.features import Pixels, TokenLayout, TokenSet, fill, open_cache
-from imgrank.data.split import split_by_group
-from imgrank.images.decode import DECODE_VERSION, decode, to_square
+from imgrank.data.split import Part, split_by_group
+from imgrank.images.decode import decode, to_square
+from imgrank.images.reading import DECODE_VERSION
 from imgrank.models.backbone import Backbone
 from imgrank.models.spec import PREPROCESSING
 
-__all__ = ["ORIGINAL", "STEP", "load_agiqa3k", "load_distortions", "load_held_out", "tower_digest"]
+__all__ = [
+    "ORIGINAL",
+    "STEP",
+    "load_agiqa3k",
+    "load_agiqa3k_views",
+    "load_distortions",
+    "load_held_out",
+    "tower_digest",
+]
 
 ORIGINAL, STEP = 3.6, 0.6
+VIEWS = 4  # of each training picture of AGIQA-3k
+ALL = ("grid", "statistics")
 Progress = Callable[[str, int, int], None]
 
 
@@ -49,8 +65,17 @@ def tower_digest(backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
-def load_agiqa3k(root: Path, cache: Path, backbone: Backbone, progress: Progress) -> TokenSet:
-    """AGIQA-3k, plain and mirrored; target: MOS of quality. Computes tokens that are missing."""
+def load_agiqa3k(
+    root: Path,
+    cache: Path,
+    backbone: Backbone,
+    progress: Progress,
+    sources: Sequence[str] = ALL,
+) -> TokenSet:
+    """AGIQA-3k, plain and mirrored; target: MOS of quality. Computes tokens that are missing.
+
+    sources: which image tokens are kept.
+    """
     rated = read_agiqa3k(root / "agiqa3k")
     size = backbone.image_size
 
@@ -65,13 +90,65 @@ def load_agiqa3k(root: Path, cache: Path, backbone: Backbone, progress: Progress
         [f"agiqa3k/{row.path.name}" for row in rated],
         pixels,
         [row.quality for row in rated],
+        split_by_group(groups),
         groups,
-        mirrored=True,
-        progress=progress,
+        True,
+        progress,
+        sources,
     )
 
 
-def load_distortions(root: Path, cache: Path, backbone: Backbone, progress: Progress) -> TokenSet:
+def load_agiqa3k_views(
+    root: Path,
+    cache: Path,
+    backbone: Backbone,
+    progress: Progress,
+    sources: Sequence[str] = ALL,
+) -> TokenSet:
+    """`VIEWS` more views of each training picture of AGIQA-3k; all rows are training rows."""
+    rated = read_agiqa3k(root / "agiqa3k")
+    parts = split_by_group([row.subject for row in rated])
+    seen = [row for row, part in zip(rated, parts, strict=True) if part == "train"]
+    size = backbone.image_size
+
+    def pixels(index: int) -> Pixels:
+        image = decode(seen[index // VIEWS].path.read_bytes(), None)
+        return to_square(another_view(image, random.Random(index)), size)
+
+    return _cached(
+        "agiqa3k-views",
+        cache,
+        backbone,
+        [f"agiqa3k/{row.path.name}|view {n}" for row in seen for n in range(VIEWS)],
+        pixels,
+        [row.quality for row in seen for _ in range(VIEWS)],
+        ["train"] * (VIEWS * len(seen)),
+        tuple(row.subject for row in seen for _ in range(VIEWS)),
+        False,
+        progress,
+        sources,
+    )
+
+
+def another_view(image: Image.Image, draw: random.Random) -> Image.Image:
+    """At least 75 % of each side, mirrored half of the time, as a file of any size down to 224."""
+    width, height = image.size
+    w, h = (round(side * draw.uniform(0.75, 1)) for side in (width, height))
+    left, top = draw.randint(0, width - w), draw.randint(0, height - h)
+    image = image.crop((left, top, left + w, top + h))
+    if draw.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    smaller = draw.uniform(min(1.0, 224 / min(w, h)), 1)
+    return image.resize((round(w * smaller), round(h * smaller)), Image.Resampling.BICUBIC)
+
+
+def load_distortions(
+    root: Path,
+    cache: Path,
+    backbone: Backbone,
+    progress: Progress,
+    sources: Sequence[str] = ALL,
+) -> TokenSet:
     """Graded distortions of OASIS and Flickr8k photographs; groups: the photograph.
 
     Training photographs are cropped, mirrored and distorted at any grade, once by each kind; those
@@ -83,19 +160,32 @@ def load_distortions(root: Path, cache: Path, backbone: Backbone, progress: Prog
     kept = [p for p, part in zip(photographs, parts, strict=True) if part != "train"]
     versions = plan_versions(seen, 1, seed=0, augment=True)
     versions += plan_versions(kept, 2, seed=0, augment=False)
-    return _of_versions("distortions", versions, cache, backbone, progress)
+    return _of_versions("distortions", versions, cache, backbone, progress, sources)
 
 
-def load_held_out(root: Path, cache: Path, backbone: Backbone, progress: Progress) -> TokenSet:
-    """Graded distortions of COCO photographs, one grade of each kind; for measuring only."""
+def load_held_out(
+    root: Path,
+    cache: Path,
+    backbone: Backbone,
+    progress: Progress,
+    sources: Sequence[str] = ALL,
+) -> TokenSet:
+    """Graded distortions of COCO photographs, one grade of each kind; all rows are test rows."""
     versions = plan_versions(find_photographs([root / "coco" / "images"]), 1, 0, augment=False)
-    return _of_versions("coco", versions, cache, backbone, progress)
+    return _of_versions("coco", versions, cache, backbone, progress, sources)
 
 
 def _of_versions(
-    name: str, versions: Sequence[Version], cache: Path, backbone: Backbone, progress: Progress
+    name: str,
+    versions: Sequence[Version],
+    cache: Path,
+    backbone: Backbone,
+    progress: Progress,
+    sources: Sequence[str],
 ) -> TokenSet:
     size = backbone.image_size
+    groups = tuple(_name(version.photograph) for version in versions)
+    parts: list[Part] = ["test" for _ in groups] if name == "coco" else split_by_group(groups)
 
     def pixels(index: int) -> Pixels:
         return to_square(decode(render(versions[index]), size), size)
@@ -107,9 +197,11 @@ def _of_versions(
         [version.key for version in versions],
         pixels,
         [ORIGINAL - STEP * version.grade for version in versions],
-        tuple(_name(version.photograph) for version in versions),
-        mirrored=False,
-        progress=progress,
+        parts,
+        groups,
+        False,
+        progress,
+        sources,
     )
 
 
@@ -120,21 +212,21 @@ def _cached(
     keys: Sequence[str],
     pixels: Callable[[int], Pixels],
     targets: Sequence[float],
+    parts: Sequence[Part],
     groups: tuple[str, ...],
-    *,
     mirrored: bool,
     progress: Progress,
+    sources: Sequence[str],
 ) -> TokenSet:
-    widths, tokens = backbone.spec.widths, backbone.spec.grid_tokens
-    assert tokens is not None
-    sources = (("grid", tokens, widths["grid"]), ("statistics", 1, widths["statistics"]))
-    layout = TokenLayout(sources, mirrored)
+    widths, positions = backbone.spec.widths, backbone.spec.grid_tokens
+    assert positions is not None
+    sizes = {"grid": positions, "statistics": 1}
+    layout = TokenLayout(tuple((name, sizes[name], widths[name]) for name in sources), mirrored)
     cache = open_cache(folder, tower_digest(backbone), keys, layout)
     if cache.missing:
         progress(f"{name}: {layout.bytes_for(len(keys)) / 1e9:.1f} GB of tokens", 0, len(keys))
         fill(cache, backbone, pixels, lambda done, total: progress(name, done, total))
-    parts = tuple(split_by_group(groups))
-    return TokenSet(name, cache, np.asarray(targets, dtype=np.float32), groups, parts)
+    return TokenSet(name, cache, np.asarray(targets, dtype=np.float32), groups, tuple(parts))
 
 
 def _name(photograph: Path) -> str:

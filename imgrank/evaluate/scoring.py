@@ -42,13 +42,15 @@ def score_rows(
 def validate(
     adapter: Adapter, sets: Mapping[str, TokenSet], text: Tensor, most: int = 800
 ) -> dict[str, float]:
-    """SRCC and pair accuracy within groups on the validation part of each set.
+    """SRCC and pair accuracy within groups on the validation part of each set that has one.
 
     most: of a larger part, only so many of its first rows, to keep this short.
     """
     out = {}
     for name, data in sets.items():
         rows = data.rows("validation")[:most]
+        if not len(rows):
+            continue
         scores = score_rows(adapter, data, rows, text)
         groups = np.asarray(data.groups)[rows]
         out[f"{name} srcc"] = round(srcc(data.targets[rows], scores), 4)

@@ -20,11 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from imgrank.errors import CheckpointError
+from imgrank.models.checkpoint import load_tensors, read_config
 from imgrank.models.ranking_attention import (
     DifferenceOfTokens,
     Fusion,
@@ -34,7 +37,7 @@ from imgrank.models.ranking_attention import (
     Summary,
 )
 
-__all__ = ["Adapter", "AdapterConfig"]
+__all__ = ["Adapter", "AdapterConfig", "load_adapter"]
 
 RankHead = Literal["attention", "self-attention", "tokens", "none"]
 
@@ -59,6 +62,7 @@ class AdapterConfig:
     rank_fusion: Fusion = "difference"  # table 6: "merged", "concatenation"
     over_tokens: OverTokens = "sum"  # eq. 3: "mean"
     dropout: float = 0.1  # of the post-norm encoder
+    source_dropout: float = 0.0  # of image tokens of another width, behind their LayerNorm
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AdapterConfig:
@@ -73,14 +77,15 @@ class AdapterConfig:
 class Source(nn.Module):
     """Tokens of another width -> width D: LayerNorm, Linear and, for images, a type embedding."""
 
-    def __init__(self, width_in: int, width: int, typed: bool) -> None:
+    def __init__(self, width_in: int, width: int, typed: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width_in)
+        self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width_in, width)
         self.kind = nn.Parameter(torch.randn(width) * width**-0.5) if typed else None
 
     def forward(self, tokens: Tensor) -> Tensor:
-        out = cast(Tensor, self.linear(self.norm(tokens)))
+        out = cast(Tensor, self.linear(self.dropout(self.norm(tokens))))
         return out if self.kind is None else out + self.kind
 
 
@@ -139,7 +144,7 @@ class Adapter(nn.Module):
         E = config.width_encoded or D  # D'
         self.image_sources = nn.ModuleDict(
             {
-                name: Source(width, D, typed=True)
+                name: Source(width, D, True, config.source_dropout)
                 for name, width in config.image_widths.items()
                 if width != D
             }
@@ -229,6 +234,19 @@ class Adapter(nn.Module):
         if self.ranking is None:
             raise ValueError("this adapter has no ranking head (rank_head is 'none')")
         return self.ranking
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """The adapter of a checkpoint folder, float32 on the CPU, in evaluation mode.
+
+    Raises CheckpointError if the folder is damaged or its tensors do not fit its config.
+    """
+    adapter = Adapter(AdapterConfig.from_dict(read_config(folder, "adapter")["model"]))
+    try:
+        adapter.load_state_dict(load_tensors(folder))
+    except RuntimeError as error:
+        raise CheckpointError(f"the tensors of {folder} do not fit its config: {error}") from error
+    return adapter.eval()
 
 
 def _ranking(

@@ -114,8 +114,10 @@ def identity(folder: Path, backbone: str = "") -> str:
     return f"{config['kind']}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def load_tensors(folder: Path) -> dict[str, Tensor]:
+def load_tensors(folder: Path, as_stored: bool = False) -> dict[str, Tensor]:
     """The checkpoint's tensors in float32, after their digest was found to be the recorded one.
+
+    as_stored: in the precision of the file.
 
     Raises CheckpointError if the file is missing, damaged or not the one that the config names.
     """
@@ -133,7 +135,7 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    return tensors if as_stored else {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _replace(path: Path, data: bytes) -> None:

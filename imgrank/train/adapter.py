@@ -7,13 +7,13 @@ What we changed and why:
 * the ranking loss is either that of the released checkpoints (`rank_bce`) or the paper's hinge on
   the antisymmetric part (`rank_hinge`): the paper's one-sided hinge collapses;
 * weights are averaged over the steps (`average`), and tokens lose random numbers while training
-  (`token_dropout`): our data sets are a hundred times smaller than the paper's;
+  (`source_dropout`): our data sets are a hundred times smaller than the paper's;
 * one instruction may be fed by several data sets in turn, each with a share of the batches.
 
 Run:  python -m imgrank.train.adapter adapter-tiny-quality.toml --root DATA --out runs/tiny-quality
 `DATA` holds the folders that the data sets name (see imgrank/data/). The first run computes the
 tokens and tells their size. Ctrl-C saves; the same line goes on, bit for bit.
-Expected: the model card of imgrank/weights/tiny-quality.
+Expected: the figures in the model card of imgrank/weights/tiny-quality.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from imgrank.data import quality
 from imgrank.data.features import TokenSet
@@ -39,6 +38,7 @@ from imgrank.errors import UsageError
 from imgrank.evaluate.scoring import tokens_of, validate
 from imgrank.models.adapter import Adapter, AdapterConfig
 from imgrank.models.backbone import Backbone
+from imgrank.models.card import model_card
 from imgrank.models.checkpoint import save_checkpoint
 from imgrank.train import losses
 from imgrank.train.run import (
@@ -49,13 +49,15 @@ from imgrank.train.run import (
     remaining,
     save_state,
 )
+from imgrank.train.warm_start import warm_start
 
 __all__ = ["DATA_SETS", "Config", "Source", "draw_batch", "load_recipe", "run", "train"]
 
 Report = Callable[[str], None]
-Loader = Callable[[Path, Path, Backbone, quality.Progress], TokenSet]
+Loader = Callable[[Path, Path, Backbone, quality.Progress, tuple[str, ...]], TokenSet]
 DATA_SETS: dict[str, Loader] = {
     "agiqa3k": quality.load_agiqa3k,
+    "agiqa3k-views": quality.load_agiqa3k_views,
     "distortions": quality.load_distortions,
 }
 
@@ -80,8 +82,10 @@ class Config:
     prompt: str  # the instruction, as given to the text tower
     unit: str  # of the scores
     range: tuple[float, float]  # of the scores' scale
-    licence: str  # of the trained weights, one line
+    licence: str  # of the trained weights: a name, then after ";" what it rests on
     sources: tuple[Source, ...]
+    tokens: tuple[str, ...] = ("grid", "statistics")  # which of the backbone's image tokens
+    notes: str = ""  # for the model card: data, their terms, limits; Markdown
     model: Mapping[str, Any] = field(default_factory=dict)  # fields of AdapterConfig
     rank_loss: Literal["rank_bce", "rank_hinge", "none"] = "rank_bce"
     reg_loss: Literal["reg_log_smooth_l1", "reg_smooth_l1"] = "reg_smooth_l1"
@@ -92,7 +96,6 @@ class Config:
     warmup: int = 100  # steps
     weight_decay: float = 0.01  # not on biases, norms and single vectors
     clip: float = 1.0  # largest norm of the gradient
-    token_dropout: float = 0.1  # share of the numbers of image tokens set to 0
     average: float = 0.998  # decay of the averaged weights, which are what is kept
     seed: int = 0
     evaluate_every: int = 250  # steps
@@ -109,7 +112,8 @@ def load_recipe(path: str | Path) -> Config:
     try:
         values = tomllib.loads(text.read_text(encoding="utf-8"))
         values["sources"] = tuple(Source(**source) for source in values.get("sources", ()))
-        values["range"] = tuple(values["range"])
+        for name in ("range", "tokens"):
+            values[name] = tuple(values[name])
         return Config(**values)
     except FileNotFoundError:
         raise UsageError(f"there is no recipe {path}") from None
@@ -143,7 +147,6 @@ def batch_loss(
     rows = draw_batch(source, data, config.batch, (config.seed, step))
     torch.manual_seed(config.seed * 1_000_003 + step)
     images = tokens_of(data, rows, (torch.rand(len(rows)) < 0.5).numpy())
-    images = {name: F.dropout(x, config.token_dropout) for name, x in images.items()}
     y = torch.from_numpy(data.targets[rows])
     z = adapter.encode(images, text)
     s = adapter.scores(z)
@@ -182,6 +185,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     adapter = Adapter(AdapterConfig.from_dict(config.model))
+    warm_start(adapter, sets)
     averaged = {name: p.detach().clone() for name, p in adapter.state_dict().items()}
     optimizer = optimiser(config, adapter)
     recipe = asdict(config)
@@ -260,23 +264,25 @@ def run(
             f"there are {', '.join(sorted(DATA_SETS))}"
         )
     tower = Backbone(backbone)
+    widths = tower.spec.widths
+    shape = {"image_widths": {n: widths[n] for n in config.tokens}, "text_width": widths["text"]}
+    config = replace(config, model={**shape, **config.model})
+
+    def progress(what: str, done: int, total: int) -> None:
+        report(f"{what}: {done} of {total}")
+
+    kept = cache or out / "tokens"
     sets = {
-        source.data: DATA_SETS[source.data](
-            root, cache or out / "tokens", tower, lambda *now: report("{}: {} of {}".format(*now))
-        )
+        source.data: DATA_SETS[source.data](root, kept, tower, progress, config.tokens)
         for source in config.sources
     }
-    widths = dict(tower.spec.widths)
-    text_width = widths.pop("text")
-    widths.pop("embed")
-    config = replace(
-        config, model={"image_widths": widths, "text_width": text_width, **config.model}
-    )
     text = tower.text_tokens([config.prompt])[0].clone()  # [T, Dt]
     tower.drop()
+    started = time.monotonic()
     adapter = train(config, sets, text, out, report)
     if adapter is None:
         return None
+    minutes = (time.monotonic() - started) / 60
     folder = out / config.name
     facts = {
         "kind": "adapter",
@@ -300,8 +306,16 @@ def run(
             }
         },
     }
-    tensors = {name: value.half() for name, value in adapter.state_dict().items()}
-    save_checkpoint(folder, facts, tensors, f"# {config.name}\n\nNot measured yet.\n")
+    # Matrices survive half precision; gains and biases of the first norms would not quite.
+    tensors = {n: v.half() if v.ndim > 1 else v for n, v in adapter.state_dict().items()}
+    training = [
+        f"command: `imgrank train adapter {config.name}`, recipe `adapter-{config.name}.toml`",
+        f"{config.steps} steps, seed {config.seed}, {minutes:.1f} minutes on "
+        f"{torch.get_num_threads()} CPU thread(s), cached tokens not counted",
+        "data sets: " + ", ".join(f"{s.data} ({s.share:.0%} of steps)" for s in config.sources),
+        f"{sum(p.numel() for p in adapter.parameters()) / 1e6:.2f} M parameters",
+    ]
+    save_checkpoint(folder, facts, tensors, model_card(facts, config.notes, training))
     report(f"wrote {folder}")
     return folder
 
