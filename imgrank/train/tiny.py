@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -41,7 +42,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imgrank.errors import DataError
-from imgrank.images.decode import decode, read_file, to_square
+from imgrank.images.decode import decode, to_square
+from imgrank.images.reading import read_file
 from imgrank.models.backbone import describe
 from imgrank.train.tiny_corpus import WordNet, class_names, corpus, read_captions
 from imgrank.train.tiny_inputs import (
@@ -70,6 +72,7 @@ STATISTICS = (1, 2, 3, 4)  # ends of blocks 1, 2, 4 and 6
 IMAGE_SIZE = 224
 EMBED = 384  # the teacher's width
 WEIGHTS = "open_clip_model.safetensors"
+PLACES = {"captions", "out", "work", "packages", "wordnet", "threads"}  # fields that are no recipe
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,13 @@ class Config:
     class_ridge: float = 3.0  # lambda of the closed form
     caption_ridge: float = 300.0  # of the caption head
     caption_share: float = 0.5  # of the caption head in the projection
+
+    @property
+    def checkpoint(self) -> Path:
+        """Named by the hyper-parameters, so that another recipe starts afresh."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PLACES}
+        text = json.dumps(values, sort_keys=True)
+        return self.work / f"text-{hashlib.sha256(text.encode()).hexdigest()[:12]}.pt"
 
     @classmethod
     def load(cls, recipe: Path, **paths: Any) -> Config:
@@ -189,7 +199,7 @@ def _text_tower(
         score_weight=config.score_weight,
         seed=config.seed,
     )
-    distil(text, ids, targets, config.held_out, G, options, config.work / "text.pt", log)
+    distil(text, ids, targets, config.held_out, G, options, config.checkpoint, log)
     return text
 
 

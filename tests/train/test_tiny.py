@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -329,6 +330,9 @@ def test_teacher_embeddings_are_kept_and_not_computed_again(tmp_path: Path) -> N
 def test_recipe_file_and_config_agree(tmp_path: Path) -> None:
     config = Config.load(RECIPE, captions=Path("c"), out=Path("o"))
     assert config.caption_share == 0.5
+    other = Config.load(RECIPE, captions=Path("d"), out=Path("p"), threads=3)
+    assert other.checkpoint == config.checkpoint
+    assert dataclasses.replace(config, epochs=1).checkpoint != config.checkpoint
     (tmp_path / "r.toml").write_text("epochs = 3\nlayer = 2\n")
     with pytest.raises(DataError, match="layer"):
         Config.load(tmp_path / "r.toml", captions=Path(), out=Path())
