@@ -8,21 +8,22 @@ Importing this loads no torch; a model is loaded when a picture's score is not k
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from imgrank.errors import InstructionError, NothingReadable
+from imgrank.errors import InstructionError, NothingReadable, UsageError
 from imgrank.images import ImageFile, Skip
 from imgrank.images.reading import Unreadable, read_file
-from imgrank.images.scan import scan
+from imgrank.images.scan import require, scan
 from imgrank.instruction import Query, parse, parse_by
 from imgrank.pipeline import Progress, Table, compute_features, score_files
-from imgrank.rankers.base import Features, Job, PairwiseRanker, Score
+from imgrank.rankers.base import Features, FeatureSource, Job, PairwiseRanker, Score
 from imgrank.rankers.load import load_ranker, load_source, route
+from imgrank.rankers.source import BackboneSource
 from imgrank.results.ranking import Column, Row, complete, goodness, parse_top, rank
 from imgrank.settings import Settings, load_settings
 from imgrank.store.store import Store
@@ -70,6 +71,7 @@ class Ranking(Sequence[Row]):
     skips: list[Skip]
     computed: int
     known: int
+    reverse: bool = False
 
     def __getitem__(self, index: Any) -> Any:
         return self.rows[index]
@@ -94,9 +96,9 @@ class Scores:
 class Comparison:
     """Which of two pictures comes first.
 
-    winner: None if they score the same.  scores: of the two, in the order given.
-    probability: that `first` comes before `second`, from the model's pairwise head; None where
-    the ranker has none.
+    winner: by the model's pairwise head, which looks at both, where it has one; else by the two
+    scores; None if they are the same.  probability: that `first` comes before `second`, from that
+    head; None without one, and for "closest to" a number.  scores: of the two, in the order given.
     """
 
     first: Path
@@ -120,7 +122,7 @@ def sort(
     paths: PathLike | Iterable[PathLike],
     instruction: str | None = None,
     *,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     top: int | str | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
@@ -138,6 +140,7 @@ def sort(
     """
     options = options or Options()
     limit = parse_top(str(top)) if top is not None else None
+    _check_limits(minimum, maximum)
     table, columns, skips = _score(paths, _queries(instruction, by), options)
     rows = rank(
         table.paths,
@@ -154,18 +157,22 @@ def sort(
         for path, cells in zip(table.paths, table.scores, strict=True)
         if not complete(cells)
     ]
-    return Ranking(rows, columns, skips + lacking, table.computed, table.known)
+    skips += lacking
+    if len(lacking) == len(table.paths):
+        raise NothingReadable(_nothing(skips))
+    return Ranking(rows, columns, skips, table.computed, table.known, reverse)
 
 
 def score(
     paths: PathLike | Iterable[PathLike],
     *instructions: str,
+    by: str | Sequence[str] = (),
     options: Options | None = None,
 ) -> Scores:
     """Scores of every picture by every instruction, in path order. Raises as `sort` does."""
-    if not instructions:
+    queries = [parse(text) for text in instructions] + _criteria(by)
+    if not queries:
         raise InstructionError('no instruction was given, such as "by image quality".')
-    queries = [parse(text) for text in instructions]
     table, columns, skips = _score(paths, queries, options or Options())
     order = sorted(range(len(table.paths)), key=lambda i: str(table.paths[i]))
     return Scores(
@@ -184,6 +191,10 @@ def compare(
     """Which of two pictures comes first. Raises as `sort` does, and if either is unreadable."""
     options = options or Options()
     pair = (Path(first), Path(second))
+    for path in pair:
+        require(path)
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; compare takes two pictures.")
     job = route(parse(instruction), options.settings or load_settings(), options.model)
     _say(options, job)
     a, b = (_features(path, job) for path in pair)
@@ -193,13 +204,16 @@ def compare(
             raise NothingReadable(f"{path} has no {job.answer.prompt}.")
     assert cell_a is not None and cell_b is not None
     column = _column(job)
+    good_a, good_b = goodness(column, [cell_a.value, cell_b.value])
     probability = None
-    if isinstance(job.ranker, PairwiseRanker):
+    if isinstance(job.ranker, PairwiseRanker) and job.query.reference is None:
         probability = job.ranker.compare(a, b, job.query)
         if probability is not None and not job.query.descending:
             probability = 1 - probability
-    good_a, good_b = goodness(column, [cell_a.value, cell_b.value])
+    if probability is not None:
+        good_a, good_b = probability, 1 - probability
     winner = None if good_a == good_b else pair[0] if good_a > good_b else pair[1]
+    _say_device(options, job.ranker.source)
     return Comparison(*pair, winner, probability, (cell_a.value, cell_b.value), column)
 
 
@@ -217,7 +231,7 @@ def index(
     settings = options.settings or load_settings()
     files, skips = _scan(paths, options)
     source = load_source(options.model, settings)
-    with Store(settings.store_path, notify=options.notify) as store:
+    with _open_store(settings, options) as store:
         table = compute_features(
             files,
             source,
@@ -226,6 +240,7 @@ def index(
             threads=settings.threads,
             progress=options.progress,
         )
+    _say_device(options, source)
     skips += table.skips
     if not table.paths:
         raise NothingReadable(_nothing(skips))
@@ -243,10 +258,10 @@ def _score(
     jobs = [route(query, settings, options.model) for query in queries]
     for job in jobs:
         _say(options, job)
-    with Store(
-        settings.store_path, feature_budget=settings.feature_budget, notify=options.notify
-    ) as store:
+    with _open_store(settings, options) as store:
         table = score_files(files, jobs, store, threads=settings.threads, progress=options.progress)
+    for source in {id(job.ranker.source): job.ranker.source for job in jobs}.values():
+        _say_device(options, source)
     skips += table.skips
     if not table.paths:
         raise NothingReadable(_nothing(skips))
@@ -257,11 +272,20 @@ def _scan(
     paths: PathLike | Iterable[PathLike], options: Options
 ) -> tuple[list[ImageFile], list[Skip]]:
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    chosen: Any = {"include_hidden": options.include_hidden, "exclude": options.exclude}
-    found = chain(scan(map(Path, named), **chosen), scan(options.listed, missing="skip", **chosen))
-    by_path = {item.path: item for item in found}
-    files = [item for item in by_path.values() if isinstance(item, ImageFile)]
-    return files, [item for item in by_path.values() if isinstance(item, Skip)]
+    found = list(
+        scan(
+            map(Path, named),
+            listed=options.listed,
+            include_hidden=options.include_hidden,
+            exclude=options.exclude,
+        )
+    )
+    files = [item for item in found if isinstance(item, ImageFile)]
+    return files, [item for item in found if isinstance(item, Skip)]
+
+
+def _open_store(settings: Settings, options: Options) -> Store:
+    return Store(settings.store_path, feature_budget=settings.feature_budget, notify=options.notify)
 
 
 def _features(path: Path, job: Job) -> Features:
@@ -272,16 +296,35 @@ def _features(path: Path, job: Job) -> Features:
     return job.ranker.source.compute([prepared])[0]
 
 
-def _queries(instruction: str | None, by: Sequence[str]) -> list[Query]:
+def _queries(instruction: str | None, by: str | Sequence[str]) -> list[Query]:
     if (instruction is None) == (not by):
         raise InstructionError("give either one instruction, or criteria with --by.")
-    return [parse_by(text) for text in by] if instruction is None else [parse(instruction)]
+    return _criteria(by) if instruction is None else [parse(instruction)]
+
+
+def _criteria(by: str | Sequence[str]) -> list[Query]:
+    return [parse_by(text) for text in ([by] if isinstance(by, str) else by)]
+
+
+def _check_limits(minimum: float | None, maximum: float | None) -> None:
+    low = -math.inf if minimum is None else minimum
+    high = math.inf if maximum is None else maximum
+    if not low <= high:  # not a number compares false
+        raise UsageError(f"no score lies between --min {low:g} and --max {high:g}.")
 
 
 def _say(options: Options, job: Job) -> None:
     task = job.query.task or f"'{job.answer.prompt}'"
-    note = f" ({job.answer.note})" if job.answer.note else ""
-    options.notify(f"{task.replace('_', ' ')}: {job.answer.label}{note}")
+    options.notify(f"{task.replace('_', ' ')}: {job.answer.label}")
+    for remark in (job.query.reason if job.query.ambiguous else "", job.answer.note):
+        if remark:
+            options.notify(f"  {remark}")
+
+
+def _say_device(options: Options, source: FeatureSource) -> None:
+    """Where the model ran and why; nothing if none was loaded."""
+    if isinstance(source, BackboneSource) and source.device_note:
+        options.notify(f"ran on {source.device_note}")
 
 
 def _column(job: Job) -> Column:

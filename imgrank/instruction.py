@@ -41,6 +41,7 @@ class Query:
     reference: "closest to 3 dogs" -> 3.0, in the task's unit; the order is then by distance.
     weight: of this criterion among several.
     reason: why the text was read this way, one line.
+    ambiguous: the text may mean something else ("oldest first"), so the reason is worth saying.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Query:
     reference: float | None = None
     weight: float = 1.0
     reason: str = ""
+    ambiguous: bool = False
 
 
 LONGEST = 1000  # characters; a wish is a line, not a document
@@ -197,11 +199,13 @@ def _by_ends(said: Peeled) -> Query:
     task = "age" if people and "age" in candidates else candidates[0]
     reason = f"'{word}' is about {_name(task)}"
     general = any(end.task is None for end in said.clauses[-1].ends)  # "best" is no puzzle
-    if len(candidates) > 1 and not general:
+    ambiguous = len(candidates) > 1 and not general
+    if ambiguous:
         why = "people are spoken of" if people and task == "age" else "that is the usual meaning"
         others = " or ".join(_name(other) for other in candidates if other != task)
         reason = f"'{word}' could also be about {others}; read as {_name(task)}, since {why}"
-    return _of_task(End(task, _side(said, End(task, tasks()[task].descending), word)), "", reason)
+    end = End(task, _side(said, End(task, tasks()[task].descending), word))
+    return replace(_of_task(end, "", reason), ambiguous=ambiguous)
 
 
 def _by_distance(said: Peeled) -> Query:

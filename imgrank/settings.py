@@ -34,7 +34,7 @@ class Settings:
     config: the file, which may be absent.
     device: auto, cpu, mps, cuda or cuda:N.  offline: never open a socket.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
-    model: that answers everything, whatever the task.  models: the default one, by task.
+    model: for all that is not measured.  models: by task, before everything else.
     """
 
     cache_dir: Path
@@ -57,10 +57,6 @@ class Settings:
     def models_dir(self) -> Path:
         """Where checkpoints of the user are, each a folder named as the model."""
         return self.data_dir / "models"
-
-    def model_for(self, task: str | None) -> str | None:
-        """The model the user wants for a task: `model`, else that of `[models]`, else None."""
-        return self.model or (self.models.get(task) if task else None)
 
 
 def load_settings(*, environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
@@ -180,7 +176,10 @@ def _platform(kind: str) -> Path:
         "config": platformdirs.user_config_path,
         "data": platformdirs.user_data_path,
     }
-    return folders[kind]("imgrank", appauthor=False)
+    try:
+        return folders[kind]("imgrank", appauthor=False)
+    except RuntimeError as error:  # no home folder
+        raise UsageError(f"{error} Set IMGRANK_HOME to a folder of yours.") from None
 
 
 def _from_file(path: Path) -> dict[str, Any]:

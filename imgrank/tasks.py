@@ -32,7 +32,6 @@ class Task:
     descending: bool
     high: tuple[str, ...]
     low: tuple[str, ...]
-    methods: tuple[str, ...]
     inverse: tuple[str, ...] = ()
     high_words: tuple[str, ...] = ()
     low_words: tuple[str, ...] = ()

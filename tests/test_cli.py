@@ -147,11 +147,65 @@ def test_score_has_a_column_an_instruction_in_path_order(run: Run, greys: Path) 
 
 def test_compare_prints_the_winner(run: Run, greys: Path) -> None:
     a, d = str(greys / "a.png"), str(greys / "d.png")
-    assert run("compare", a, d, "by brightness").stdout.strip() == d
-    assert run("compare", a, d, "darkest first").stdout.strip() == a
+    assert run("compare", a, d, "by brightness", "--format", "paths").stdout.strip() == d
+    assert run("compare", a, d, "darkest first", "--format", "paths").stdout.strip() == a
+    names, values = run("compare", a, d, "brightness").stdout.splitlines()
+    row = dict(zip(names.split("\t"), values.split("\t"), strict=True))
+    assert (row["winner"], row["probability"], row["first_score"]) == (d, "", "0")
     found = json.loads(run("compare", a, d, "brightness", "--format", "json").stdout)
     assert (found["winner"], found["probability"]) == (d, None)
-    assert run("compare", a, str(greys / "none.png"), "brightness").exit_code != 0
+    assert run("compare", a, a, "brightness", "--format", "paths").stdout == ""
+    assert run("compare", a, str(greys / "none.png"), "brightness").exit_code == 2
+    assert run("compare", a, str(greys), "brightness").exit_code == 2
+
+
+def test_direction_is_that_of_the_rows(run: Run, greys: Path) -> None:
+    def directions(*options: str) -> set[str]:
+        result = run("sort", str(greys), "by brightness", "--format", "json", *options)
+        return {row["direction"] for row in json.loads(result.stdout)["images"]}
+
+    assert directions() == {"descending"}
+    assert directions("--reverse") == {"ascending"}
+
+
+def test_a_weight_is_no_part_of_an_instruction(run: Run, greys: Path) -> None:
+    result = run("score", str(greys), "--by", "brightness=2", "--format", "csv")
+    assert result.stdout.splitlines()[0] == "brightness,path"
+
+
+def test_pictures_without_the_property_are_skips(run: Run, greys: Path) -> None:
+    result = run("sort", str(greys), "oldest first")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "has no date" in result.stderr
+    assert "could also be about" in result.stderr  # people's age
+
+
+def test_a_name_cannot_drive_the_terminal(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2Jb.jpg").write_bytes(b"\xff\xd8\xff")
+    result = run("sort", str(tmp_path), "brightness")
+    assert result.exit_code == 1
+    assert "\x1b" not in result.stderr
+    assert "\\x1b[2Jb.jpg" in result.stderr
+
+
+def test_a_file_listed_and_named_comes_once(run: Run, greys: Path) -> None:
+    listed = os.fsencode(greys.absolute() / "a.png") + b"\n"
+    result = run("sort", "-", str(greys), "brightness", "--format", "paths", stdin=listed)
+    assert sorted(names(result)) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+
+
+def test_output_without_hard_links(
+    run: Run, greys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    target = tmp_path / "order.txt"
+    arguments = ("sort", str(greys), "brightness", "--format", "paths", "-o", str(target))
+    assert run(*arguments).exit_code == 0
+    assert len(target.read_text().splitlines()) == 5
+    assert run(*arguments).exit_code == 2
 
 
 # ---- exit statuses -------------------------------------------------------------------------------
@@ -169,6 +223,9 @@ def test_statuses(run: Run, greys: Path, tmp_path: Path) -> None:
     assert run("sort", str(greys), "by brightness", "--model", "nothing").exit_code == 3
     assert run("score", str(greys), str(greys / "gone.jpg"), "brightness").exit_code == 2
     assert run("sort", str(greys), "greys/gone.jpg").exit_code == 2
+    assert run("sort", str(greys), "brightness", "--min", "nan").exit_code == 2
+    assert run("sort", str(greys), "brightness", "--min", "5", "--max", "1").exit_code == 2
+    assert run("cache", "clear", stdin=b"n\n").exit_code == 1
     assert run("nonsense").exit_code == 2
     (greys / "broken.jpg").write_bytes(b"")
     assert run("sort", str(greys), "by brightness").exit_code == 0
@@ -182,7 +239,7 @@ def test_errors_are_one_line_without_a_traceback(run: Run, greys: Path) -> None:
     result = run("sort", str(greys), "by brightness", "--model", "nothing")
     assert result.stdout == ""
     assert result.stderr.startswith("imgrank: ")
-    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_interrupt_is_130_and_keeps_the_work(
@@ -211,6 +268,18 @@ def test_a_closed_pipe_is_no_error(greys: Path) -> None:
         cwd=REPOSITORY,
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(greys: Path) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "imgrank", "sort", str(greys), "brightness", "-q"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=REPOSITORY,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"imgrank: cannot write standard output: No space left on device\n"
 
 
 # ---- without torch -------------------------------------------------------------------------------

@@ -73,12 +73,11 @@ def test_a_folder_of_its_own_for_data(home: Path, tmp_path: Path) -> None:
 def test_models_by_task(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(home, '[models]\nquality = "tiny-quality"\nage = "mine"\n')
     settings = load_settings()
-    assert settings.model_for("quality") == "tiny-quality"
-    assert settings.model_for("brightness") is None
-    assert settings.model_for(None) is None
+    assert settings.models == {"quality": "tiny-quality", "age": "mine"}
+    assert settings.model is None
     monkeypatch.setenv("IMGRANK_MODEL", "big")
-    assert load_settings().model_for("quality") == "big"
-    assert load_settings(model="flag").model_for(None) == "flag"
+    assert load_settings().model == "big"
+    assert load_settings(model="flag").model == "flag"
 
 
 @pytest.mark.parametrize(

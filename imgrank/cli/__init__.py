@@ -86,7 +86,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         status = cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader (say `head`) has what it wanted. Python would complain again at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,9 +100,20 @@ def main() -> None:
         error.show()
         status = error.exit_code
     except ImgrankError as error:
-        click.echo(f"imgrank: {error}", err=True)
+        complain(f"imgrank: {error}")
         status = error.status
+    except OSError as error:
+        # What the user's pictures can do is a Skip by now: this is standard output, full or gone.
+        complain(f"imgrank: cannot write standard output: {error.strerror}")
+        status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def complain(text: str) -> None:
+    """An error on standard error; a file's name in it cannot drive the terminal."""
+    from imgrank.results.output import visible
+
+    click.echo("\n".join(visible(line) for line in text.split("\n")), err=True)
 
 
 def interrupted() -> int:

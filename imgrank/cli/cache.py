@@ -83,13 +83,14 @@ def prune(days: int | None, gone_folders: bool) -> None:
 
 @cache.command(epilog=CLEAR_EXAMPLES)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def clear(yes: bool) -> None:
+def clear(yes: bool) -> int:
     """Forget all scores and features. Pictures are not touched; sorts compute them again."""
-    if not yes:
-        click.confirm("Forget all scores and features?", abort=True, err=True)
+    if not yes and not click.confirm("Forget all scores and features?", err=True):
+        return 1
     with _store() as store:
         freed = store.clear()
     click.echo(f"the cache is empty; freed {freed / 1e6:.1f} MB", err=True)
+    return 0
 
 
 def _plain(value: Any) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.cli import options as shared
+from imgrank.results.output import number, visible
 
 if TYPE_CHECKING:
     from imgrank.api import Comparison
@@ -24,50 +27,62 @@ Examples:
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 @click.argument("instruction")
-@click.option("-f", "--format", "format_", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "-f",
+    "--format",
+    "format_",
+    type=click.Choice(["tsv", "json", "paths"]),
+    default="tsv",
+    show_default=True,
+    help="paths: the winner's path alone.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No notices, only errors.")
 @shared.model_options
 def compare(
     first: Path, second: Path, instruction: str, format_: str, quiet: bool, **given: Any
 ) -> int:
-    """Say which of two pictures comes first by INSTRUCTION.
+    """Say which of two pictures comes first by INSTRUCTION, and how surely.
 
-    Prints the winner's path. With an adapter, the probability comes from its pairwise head, which
-    sees both pictures at once; other rankers only compare their scores.
+    With an adapter, the winner and the probability that FIRST comes before SECOND are those of its
+    pairwise head, which sees both pictures at once; other rankers compare their scores and give
+    no probability. No winner: both score the same.
     """
     from imgrank import api
 
     with shared.Reporter(quiet) as reporter:
         _, options = shared.build_options([], reporter, **given)
-        found = api.compare(first, second, instruction, options=options)
+        facts = _facts(api.compare(first, second, instruction, options=options))
         reporter.stop()
         if format_ == "json":
-            click.echo(json.dumps(_as_dict(found), indent=2))
-            return 0
-        for path, value in zip((found.first, found.second), found.scores, strict=True):
-            reporter.notify(f"{value:.4g} {found.column.unit}\t{shared.display(path)}")
-        if found.probability is not None:
-            reporter.notify(f"first above second with probability {found.probability:.2f}")
-        if found.winner is None:
-            reporter.notify("neither: they score the same")
+            click.echo(json.dumps(facts, indent=2))
+        elif format_ == "paths":
+            if facts["winner"] is not None:
+                sys.stdout.buffer.write(os.fsencode(facts["winner"]) + b"\n")
         else:
-            click.echo(str(found.winner))
+            click.echo("\t".join(facts))
+            click.echo("\t".join(_text(value) for value in facts.values()))
         return 0
 
 
-def _as_dict(found: Comparison) -> dict[str, Any]:
+def _facts(found: Comparison) -> dict[str, Any]:
     column = found.column
     return {
-        "first": str(found.first),
-        "second": str(found.second),
         "winner": None if found.winner is None else str(found.winner),
         "probability": found.probability,
-        "scores": list(found.scores),
-        "instruction": column.instruction,
+        "first_score": found.scores[0],
+        "second_score": found.scores[1],
+        "unit": column.unit,
+        "direction": column.direction,
         "method": column.method,
         "model": column.model,
         "revision": column.revision,
         "prompt": column.prompt,
-        "unit": column.unit,
-        "direction": column.direction,
+        "first": str(found.first),
+        "second": str(found.second),
     }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return "" if value is None else visible(str(value))

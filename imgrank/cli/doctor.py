@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from imgrank.models.registry import DEFAULT_BACKBONE
+
 EPILOG = """\b
 Examples:
   imgrank doctor
@@ -38,7 +40,8 @@ def doctor(as_json: bool) -> int:
             click.echo(f"{section}:")
             for name, value in facts.items():
                 click.echo(f"  {name}: {value}")
-    return 0 if all(v == "ok" for v in found["models"].values()) else 3
+    whole = all(state == "ok" for state in found["models"].values())
+    return 0 if whole and DEFAULT_BACKBONE in found["models"] else 3
 
 
 def examine() -> dict[str, dict[str, Any]]:
@@ -68,11 +71,12 @@ def examine() -> dict[str, dict[str, Any]]:
         "cache": {
             "file": str(settings.store_path),
             "size": _size(settings.store_path),
+            "writable": _writable(settings.store_path),
             "free disk": _free(settings.store_path),
             "token budget": f"{settings.feature_budget / 1e9:.1f} GB",
         },
         "hub": {
-            "access": "off (--offline)" if settings.offline else "only for models that you ask for",
+            "access": "off" if settings.offline else "only for models that you ask for",
             "endpoint": os.environ.get("HF_ENDPOINT", "the Hub's own"),
         },
         "models": _models(settings.models_dir),
@@ -91,6 +95,11 @@ def _device(wish: str) -> str:
 
 def _size(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "not made yet"
+
+
+def _writable(path: Path) -> str:
+    there = next(p for p in (path, *path.parents) if p.exists())
+    return "yes" if os.access(there, os.W_OK) else "no"
 
 
 def _free(path: Path) -> str:

@@ -41,6 +41,9 @@ def list_models(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
+        if row["problem"]:
+            click.echo(f"{row['name']:16} damaged: {row['problem']}")
+            continue
         tasks = ", ".join(row["tasks"]) or "anything in words (zero-shot)"
         size = f"{row['bytes'] / 1e6:.1f} MB"
         click.echo(f"{row['name']:16} {row['kind']:9} {size:>8}  {row['where']:9} {tasks}")
@@ -75,6 +78,7 @@ def _row(entry: Any) -> dict[str, Any]:
         "tasks": list(entry.tasks),
         "bytes": entry.size,
         "where": entry.where,
+        "problem": entry.problem,
         "folder": str(entry.folder),
     }
 

@@ -5,26 +5,28 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
 from imgrank.errors import UsageError
 from imgrank.images import Skip
 from imgrank.images.formats import SUFFIXES
+from imgrank.results.output import FORMATS, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
     from imgrank.api import Options
+    from imgrank.results.output import Format
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 LISTED = 50  # skips that standard error names one by one
-Format = Literal["table", "tsv", "csv", "json", "jsonl", "paths"]
 
 
 def _stack(command: Command, *options: Callable[[Command], Command]) -> Command:
@@ -69,7 +71,7 @@ def output_options(command: Command) -> Command:
             "-f",
             "--format",
             "format_",
-            type=click.Choice(get_args(Format)),
+            type=click.Choice(FORMATS),
             help="Of the output.  [table on a terminal, tsv in a pipe]",
         ),
         click.option(
@@ -130,13 +132,18 @@ def build_options(paths: Sequence[str], reporter: Reporter, **given: Any) -> tup
     flags = {k: given[k] for k in ("device", "threads", "offline") if given.get(k) is not None}
     listed: list[Path] = []
     if "-" in paths:
+        if sys.stdin is None:
+            raise UsageError("'-' reads paths from standard input, which is closed.")
         listed = list(read_paths(sys.stdin.buffer, nul=given.get("nul", False)))
+    settings = load_settings(**flags)
+    if settings.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the Hub's client
     return [Path(p) for p in paths if p != "-"], Options(
         model=given.get("model"),
         include_hidden=given.get("include_hidden", False),
         exclude=tuple(given.get("exclude", ())),
         listed=tuple(listed),
-        settings=load_settings(**flags),
+        settings=settings,
         notify=reporter.notify,
         progress=reporter.progress,
     )
@@ -174,13 +181,14 @@ class Reporter:
         if self.quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(visible(text), markup=False, highlight=False)
         else:
-            click.echo(text, err=True)
+            click.echo(visible(text), err=True)
 
     def progress(self, done: int, total: int) -> None:
         """The pipeline's progress callback."""
-        if self.quiet or not sys.stderr.isatty() or done >= total:
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        if self.quiet or not terminal or done >= total:
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, completed=done)
             return
@@ -201,7 +209,7 @@ class Reporter:
         """Lists the skips and says what was done; returns the exit status."""
         self.stop()
         for skip in skips[:LISTED]:
-            self.notify(f"skipped {display(skip.path)}: {skip.reason}")
+            self.notify(f"skipped {skip.path}: {skip.reason}")
         if len(skips) > LISTED:
             self.notify(f"skipped {len(skips) - LISTED} more; --format json lists all of them")
         seconds = time.monotonic() - self.started
@@ -211,12 +219,6 @@ class Reporter:
         noun = "picture" if computed + known == 1 else "pictures"
         self.notify(f"{computed + known} {noun} in {seconds:.1f} s ({', '.join(parts)})")
         return 1 if skips and strict else 0
-
-
-def display(path: Path) -> str:
-    """A path for people: undecodable bytes and control characters made visible."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _bar() -> RichProgress:
@@ -254,25 +256,27 @@ class Output:
 
     def __init__(self, path: Path | None, format_: str | None) -> None:
         self.path = path
-        default = "table" if path is None and sys.stdout.isatty() else "tsv"
-        self.format = cast(Format, format_ or default)
+        terminal = path is None and sys.stdout is not None and sys.stdout.isatty()
+        self.format = cast("Format", format_ or ("table" if terminal else "tsv"))
         self._part: BinaryIO | None = None
-        self._part_path: Path | None = None
+
+    @property
+    def stream(self) -> BinaryIO:
+        """Of bytes. Raises UsageError if standard output is closed."""
+        if self._part is not None:
+            return self._part
+        if sys.stdout is None:
+            raise UsageError("standard output is closed; name a file with --output.")
+        return sys.stdout.buffer
 
     def __enter__(self) -> Output:
         if self.path is not None:
             if os.path.lexists(self.path):
                 raise UsageError(f"{self.path} exists already; imgrank overwrites nothing.")
             self._part_path = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-            try:
+            with self._writing():
                 self._part = self._part_path.open("xb")
-            except OSError as error:
-                raise UsageError(f"cannot write {self.path}: {error.strerror}.") from None
         return self
-
-    @property
-    def stream(self) -> BinaryIO:
-        return self._part or sys.stdout.buffer
 
     def __exit__(
         self,
@@ -280,15 +284,31 @@ class Output:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.path is None or self._part is None or self._part_path is None:
+        if self._part is None or self.path is None:
             return
         try:
-            self._part.close()
-            if kind is None:
-                os.link(self._part_path, self.path)  # unlike a rename, fails if it has appeared
+            with self._writing():
+                self._part.close()
+                if kind is None:
+                    self._appear(self.path)
+        finally:
+            self._part_path.unlink(missing_ok=True)
+
+    def _appear(self, path: Path) -> None:
+        """Gives the finished part its name; unlike a rename, fails if the name is taken by now."""
+        try:
+            os.link(self._part_path, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with path.open("xb") as target:
+                target.write(self._part_path.read_bytes())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except FileExistsError:
             raise UsageError(f"{self.path} has appeared meanwhile; it was left alone.") from None
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}.") from None
-        finally:
-            self._part_path.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ Examples:
 @click.option(
     "--by",
     multiple=True,
-    metavar="TEXT",
+    metavar="TEXT[=WEIGHT]",
     help="An instruction; repeatable. Then every argument is a path.",
 )
 @shared.output_options
@@ -46,7 +46,7 @@ def score(
     paths, wishes = shared.split_arguments(arguments, by, several=True)
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
         named, options = shared.build_options(paths, reporter, **given)
-        found = api.score(named, *(wishes or by), options=options)
+        found = api.score(named, *wishes, by=by, options=options)
         reporter.stop()
         writer.write_scores(
             found.paths,

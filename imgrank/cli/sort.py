@@ -77,6 +77,7 @@ def sort(
             out.stream,
             nul=given["nul"],
             skipped=ranking.skips,
+            reverse=ranking.reverse,
         )
         return reporter.finish(
             ranking.skips, computed=ranking.computed, known=ranking.known, strict=strict

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,7 +33,7 @@ from PIL import ExifTags, Image, ImageFile
 
 from imgrank.images import raw
 from imgrank.images.formats import Kind, missing_bytes, sniff
-from imgrank.images.limits import machine_pixel_cap, pixel_cap
+from imgrank.images.limits import LARGE, machine_pixel_cap, pixel_cap
 from imgrank.images.reading import Unreadable
 
 __all__ = [
@@ -64,6 +65,8 @@ _PLUGINS: dict[Kind, tuple[str, str]] = {
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
 }
+
+_alone = threading.Lock()  # held while a large picture is decoded
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -101,10 +104,11 @@ def decode(data: bytes, size: int | None = None, *, max_pixels: int | None = Non
         _refuse_if_larger(image.size, machine_pixel_cap() if max_pixels is None else max_pixels)
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
-        image.load()
-        turn = _TURNS.get(orientation or _orientation(image))
-        rgb = _to_rgb(image)
-        return rgb if turn is None else rgb.transpose(turn)
+        with _alone if image.width * image.height > LARGE else contextlib.nullcontext():
+            image.load()
+            turn = _TURNS.get(orientation or _orientation(image))
+            rgb = _to_rgb(image)
+            return rgb if turn is None else rgb.transpose(turn)
 
 
 def read_header(data: bytes) -> Header:

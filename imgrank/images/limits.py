@@ -17,7 +17,10 @@ BYTES_PER_PIXEL = 12
 """Peak while one picture is decoded: Pillow's 4 bytes a pixel as read, converted, and turned."""
 
 SHARE = 4
-"""One picture may take a quarter of the memory, because several are decoded side by side."""
+"""One picture may take a quarter of the memory. Those above `LARGE` are decoded one at a time."""
+
+LARGE = 50_000_000
+"""Pixels from which on a picture waits until no other such picture is being decoded."""
 
 LEAST = 16_000_000
 """Pixels that are always allowed: less would refuse the pictures of ordinary cameras."""

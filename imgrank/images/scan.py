@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -22,7 +23,7 @@ from imgrank.errors import UsageError
 from imgrank.images import ImageFile, Skip
 from imgrank.images.formats import SUFFIXES
 
-__all__ = ["read_paths", "scan"]
+__all__ = ["read_paths", "require", "scan"]
 
 _CHUNK = 1 << 16
 
@@ -33,22 +34,22 @@ _Key = tuple[int, int]
 def scan(
     paths: Iterable[Path],
     *,
+    listed: Iterable[Path] = (),
     include_hidden: bool = False,
     exclude: Sequence[str] = (),
-    missing: Literal["error", "skip"] = "error",
 ) -> Iterator[ImageFile | Skip]:
     """The pictures in `paths` (files and folders), in the order given, each path once.
 
     exclude: shell patterns (`*` also matches `/`); a file or folder is left out if its name or its
     path below the named folder matches. They hold for named files too.
-    missing: a path that does not exist is a `UsageError`, raised before the first picture is
-    looked for; or, for a list that another program wrote, a `Skip`.
+    listed: more paths, from a list that another program wrote.
+    A path that does not exist is a `UsageError`, raised before the first picture is looked for; a
+    listed one is a `Skip`.
     """
-    if missing == "error":
-        paths = list(paths)
-        for path in paths:
-            _require(path)
-    return _Scan(include_hidden, exclude).run(paths)
+    paths = list(paths)
+    for path in paths:
+        require(path)
+    return _Scan(include_hidden, exclude).run(chain(paths, listed))
 
 
 def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[Path]:
@@ -73,7 +74,8 @@ def _split_at_nul(stream: BinaryIO) -> Iterator[bytes]:
     yield rest
 
 
-def _require(path: Path) -> None:
+def require(path: Path) -> None:
+    """Raises `UsageError`, with a near name if there is one, unless the path exists."""
     try:
         known = os.path.lexists(path)
     except ValueError:  # a NUL in the name

@@ -29,8 +29,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ import numpy.typing as npt
 import open_clip
 import torch
 import torch.nn.functional as F
+from huggingface_hub import constants
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.layers import BatchNormAct2d
@@ -167,7 +168,7 @@ class Backbone:
         """Prompts -> token ids [B, T], padded to the context length."""
         if self._tokenizer is None:
             options = {"bpe_path": str(self.spec.merges)} if self.spec.merges else {}
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _without_hub():
                 # OpenCLIP's tokenizer leaves its merges file for the garbage collector to close.
                 warnings.simplefilter("ignore", ResourceWarning)
                 self._tokenizer = open_clip.get_tokenizer(
@@ -210,12 +211,24 @@ class Backbone:
                 "damaged or was exchanged. Fetch the backbone again."
             )
         try:
-            model = open_clip.create_model(
-                f"local-dir:{spec.folder}", require_pretrained=True, pretrained_text=False
-            )
+            with _without_hub():
+                model = open_clip.create_model(
+                    f"local-dir:{spec.folder}", require_pretrained=True, pretrained_text=False
+                )
         except (RuntimeError, OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"OpenCLIP cannot load {spec.folder}: {error}") from error
         return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _without_hub() -> Iterator[None]:
+    """A folder may name parts that are on the Hub; nothing is fetched that nobody asked for."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _timm_features(visual: Any, x: Tensor, statistics: Sequence[int]) -> dict[str, Tensor]:

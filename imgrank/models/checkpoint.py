@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,8 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
             f"{path} has format {config['format']!r}, this imgrank reads {FORMAT}. Upgrade imgrank."
         )
     missing = [key for key in ("kind", "name", "weights") if key not in config]
+    if config.get("kind") == "adapter":
+        missing += _missing_of_adapter(config)
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}. Fetch the checkpoint again.")
     if kind is not None and config["kind"] != kind:
@@ -91,6 +93,21 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"{folder / WEIGHTS} is missing. Fetch the checkpoint again.")
     return config
+
+
+def _missing_of_adapter(config: Mapping[str, Any]) -> list[str]:
+    needed = ["backbone.name", "backbone.digest", "model.image_widths", "tasks"]
+    for task in config.get("tasks", {}):
+        needed += [f"tasks.{task}.prompt", f"tasks.{task}.unit"]
+    return [path for path in needed if not _has(config, path.split("."))]
+
+
+def _has(value: Any, keys: Sequence[str]) -> bool:
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True
 
 
 def identity(folder: Path, backbone: str = "") -> str:

@@ -25,7 +25,7 @@ DEFAULT_BACKBONE = "tiny"
 class Entry:
     """A model that is on this machine.
 
-    kind: "backbone" or the checkpoint's kind ("adapter", ...).  where: in the package or not.
+    kind: "backbone", the checkpoint's kind ("adapter", ...), or "damaged", with the problem.
     tasks: task key -> what its config records (prompt, unit, range, measured quality).
     """
 
@@ -34,6 +34,7 @@ class Entry:
     folder: Path
     where: Literal["embedded", "local"]
     config: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
 
     @property
     def tasks(self) -> Mapping[str, Any]:
@@ -47,31 +48,39 @@ class Entry:
 
 
 def entries(models: Path | None = None) -> list[Entry]:
-    """All models: embedded ones first, then those below the user's `models` folder, by name."""
+    """All models: embedded ones first, then those below the user's `models` folder, by name.
+
+    A damaged folder is an entry too, with its `problem`: it must not keep others from working.
+    """
     found = []
     for root in [EMBEDDED, *([models] if models else [])]:
-        if root.is_dir():
-            found += [e for f in sorted(root.iterdir()) if (e := _entry(f)) is not None]
+        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+            try:
+                entry = _entry(folder)
+            except CheckpointError as error:
+                entry = Entry(folder.name, "damaged", folder, _where(folder), problem=str(error))
+            if entry is not None:
+                found.append(entry)
     return found
 
 
 def find(name: str, models: Path | None = None) -> Entry:
-    """A model by name, or by the path of its folder.
+    """A model by the name of its folder in the package or in `models`, or by its folder's path.
 
     Raises ModelUnavailable if there is none, CheckpointError if its folder is damaged.
     """
-    for entry in entries(models):
-        if entry.name == name:
+    folders = [Path(name).expanduser()]
+    if Path(name).name == name:
+        folders = [EMBEDDED / name, *([models / name] if models else []), *folders]
+    for folder in folders:
+        if folder.is_dir():
+            entry = _entry(folder)
+            if entry is None:
+                raise CheckpointError(
+                    f"{folder} is no model: it holds neither config.json nor open_clip_config.json."
+                )
             return entry
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        entry_here = _entry(folder)
-        if entry_here is None:
-            raise CheckpointError(
-                f"{folder} is no model: it holds neither config.json nor open_clip_config.json."
-            )
-        return entry_here
-    known = ", ".join(e.name for e in entries(models))
+    known = ", ".join(entry.name for entry in entries(models))
     raise ModelUnavailable(
         f"there is no model '{name}' on this machine. Here are: {known}; or give its folder."
     )
@@ -82,6 +91,8 @@ def verify(entry: Entry) -> None:
 
     Raises CheckpointError if they differ. No torch.
     """
+    if entry.problem:
+        raise CheckpointError(entry.problem)
     if entry.kind == "backbone":
         spec = read_spec(entry.folder)
         weights, recorded = spec.weights, spec.weights_sha256
@@ -95,10 +106,13 @@ def verify(entry: Entry) -> None:
 
 
 def _entry(folder: Path) -> Entry | None:
-    where: Literal["embedded", "local"] = "embedded" if folder.parent == EMBEDDED else "local"
     if (folder / "open_clip_config.json").is_file():
-        return Entry(read_spec(folder).name, "backbone", folder, where)
+        return Entry(read_spec(folder).name, "backbone", folder, _where(folder))
     if (folder / "config.json").is_file():
         config = read_config(folder)
-        return Entry(config["name"], config["kind"], folder, where, config)
+        return Entry(config["name"], config["kind"], folder, _where(folder), config)
     return None
+
+
+def _where(folder: Path) -> Literal["embedded", "local"]:
+    return "embedded" if folder.parent == EMBEDDED else "local"

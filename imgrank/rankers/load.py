@@ -1,11 +1,11 @@
 """Which ranker answers a query: the router of the command line and of the API. No torch.
 
-1. a property that can be measured exactly (brightness, date taken, ...);
-2. a checkpoint trained for the task: the user's default (`[models]` in config.toml), else the
-   embedded one;
-3. words on a CLIP-like model: zero-shot, and named so.
-
-A model that the user names answers by itself, or refuses.
+0. the model that the user names (`--model`): it answers by itself, or refuses;
+1. the user's default for the task (`[models]` in config.toml);
+2. a property that can be measured exactly (brightness, date taken, ...);
+3. the user's default for everything else (`IMGRANK_MODEL`);
+4. an embedded checkpoint trained for the task;
+5. words on a CLIP-like model: zero-shot, and named so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imgrank.errors import ModelUnavailable, UsageError
-from imgrank.instruction import Query
+from imgrank.instruction import Query, tasks
 from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
@@ -27,13 +27,17 @@ __all__ = ["load_ranker", "load_source", "route"]
 
 def route(query: Query, settings: Settings, model: str | None = None) -> Job:
     """The job that answers `query`. Raises ModelUnavailable or UsageError if `model` cannot."""
-    model = model or settings.model
-    if model is not None:
-        return _job(query, load_ranker(model, settings))
-    for ranker in (HEADER, PIXELS):
-        if ranker.answer(query):
-            return _job(query, ranker)
-    chosen = settings.model_for(query.task) or _embedded_for(query) or DEFAULT_BACKBONE
+    if unknown := sorted(settings.models.keys() - tasks().keys()):
+        raise UsageError(
+            f"{settings.config}: [models] names no known task '{unknown[0]}'. "
+            f"Tasks are {', '.join(tasks())}."
+        )
+    chosen = model or settings.models.get(query.task or "")
+    if chosen is None:
+        for ranker in (HEADER, PIXELS):
+            if ranker.answer(query):
+                return _job(query, ranker)
+        chosen = settings.model or _embedded_for(query) or DEFAULT_BACKBONE
     return _job(query, load_ranker(chosen, settings))
 
 
@@ -70,11 +74,23 @@ def _embedded_for(query: Query) -> str | None:
 
 
 def _job(query: Query, ranker: Ranker) -> Job:
+    if query.reference is not None and isinstance(ranker, PromptRanker):
+        query = _without_reference(query)
     answer = ranker.answer(query)
     if answer is None:
         known = ", ".join(sorted(getattr(ranker, "tasks", ()))) or "nothing else"
         raise UsageError(f"{ranker.name} was not trained for '{query.text}'; it knows {known}.")
-    if answer.method == "zero-shot" and query.reference is not None:
-        # A similarity counts nothing: "closest to 3 dogs" becomes how well the words fit.
-        query = replace(query, reference=None, descending=True)
     return Job(query, ranker, answer)
+
+
+def _without_reference(query: Query) -> Query:
+    """ "closest to 3 dogs" for a model that counts nothing: how well "3 dogs" fits.
+
+    Raises ModelUnavailable for what has no such words ("closest to 30 years").
+    """
+    if query.task != "count":
+        raise ModelUnavailable(
+            f"'{query.text}' needs a model that was trained to give numbers, and none is here for "
+            f"{query.task}. Ask for the order instead, or name a model with --model."
+        )
+    return replace(query, subject=f"{query.reference:g} {query.subject}", reference=None)

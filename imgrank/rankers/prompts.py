@@ -51,7 +51,7 @@ class PromptRanker:
             unit="cosine difference" if poles else "cosine",
             note=""
             if poles or query.task is None
-            else f"no trained model; similarity to '{words}'",
+            else f"no model here was trained for {query.task}; similarity to '{words}'",
         )
 
     def score(

@@ -33,7 +33,7 @@ class BackboneSource:
         self.device = device
         self.identity = f"{spec.name}:{spec.identity[:32]}.{DECODE_VERSION}"
         self.kept = frozenset({"pooled", "grid"} | ({"statistics"} if spec.statistics else set()))
-        self.evictable = frozenset({"grid"})
+        self.device_note = ""  # said by the loaded model: where it runs and why
         self._backbone: Backbone | None = None
 
     @property
@@ -43,7 +43,8 @@ class BackboneSource:
             from imgrank.models.backbone import Backbone
             from imgrank.models.device import choose_device
 
-            self._backbone = Backbone(self.spec.folder, choose_device(self.device)[0])
+            device, self.device_note = choose_device(self.device)
+            self._backbone = Backbone(self.spec.folder, device)
         return self._backbone
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ from typing import Any, BinaryIO, Literal, TextIO, cast, get_args
 from imgrank.images import Skip
 from imgrank.results.ranking import Cell, Column, Row
 
-__all__ = ["FORMATS", "Format", "number", "write", "write_scores"]
+__all__ = ["FORMATS", "Format", "number", "visible", "write", "write_scores"]
 
 Format = Literal["table", "tsv", "csv", "json", "jsonl", "paths"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -66,10 +66,12 @@ def write(
     *,
     nul: bool = False,
     skipped: Sequence[Skip] = (),
+    reverse: bool = False,
     width: int | None = None,
 ) -> None:
     """A ranked order in one of `FORMATS`.
 
+    reverse: the rows were turned round, so their direction is the other one.
     nul: `paths` ends each name with NUL instead of newline.
     skipped: printed by JSON alone.
     width: cells of the table; by default the terminal's, and no folding where there is none.
@@ -79,7 +81,7 @@ def write(
     rows = iter(rows)
     first = next(rows, None)
     rows = rows if first is None else chain([first], rows)
-    fields = _Fields(columns, per_folder=first is not None and first.folder is not None)
+    fields = _Fields(columns, first is not None and first.folder is not None, reverse)
     if format == "paths":
         sink.paths((row.path for row in rows), nul)
     elif format == "table":
@@ -153,13 +155,14 @@ def _flat(cell: Cell, spread: bool) -> Sequence[float | None]:
 class _Fields:
     """The fields of a ranked row, defined here for every format."""
 
-    def __init__(self, columns: Sequence[Column], per_folder: bool) -> None:
+    def __init__(self, columns: Sequence[Column], per_folder: bool, reverse: bool) -> None:
         self.columns = columns
         self.several = len(columns) > 1
         self.per_folder = per_folder
         # What all rows share. Combined scores have no unit and always run best first.
         self.unit = "" if self.several else columns[0].unit
-        self.direction = "descending" if self.several else columns[0].direction
+        descending = self.several or columns[0].direction == "descending"
+        self.direction = "descending" if descending != reverse else "ascending"
         self.model = "+".join(dict.fromkeys(column.model for column in columns))
         self.extra = ["folder"] * per_folder
         if self.several:
@@ -346,7 +349,7 @@ def _brief(value: float) -> str:
     return number(value) if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Control, direction and undecodable characters as escapes: a name cannot drive a terminal."""
     if text.isascii() and text.isprintable():
         return text
@@ -375,7 +378,7 @@ def _write_table(
     """
     from rich.cells import cell_len, chop_cells
 
-    lines = [[_visible(text) for text in line] for line in [head, *body]]
+    lines = [[visible(text) for text in line] for line in [head, *body]]
     widths = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
     left = sum(widths[:-1]) + 2 * (len(widths) - 1)
     room = widths[-1] if width is None else max(NARROWEST, width - left)

@@ -144,6 +144,12 @@ class Database:
                     self._recover(self._db, error, writing)
             raise AssertionError("the loop above returns or raises")
 
+    def stop_keeping(self, why: StoreError) -> None:
+        """For a run whose results matter more than the store: says so, and keeps no more."""
+        with self.lock:
+            if self.writable:
+                self._give_up(f"{why}", reading=True)
+
     def _recover(self, db: sqlite3.Connection, error: sqlite3.DatabaseError, writing: bool) -> None:
         fault = _fault(error)
         if fault == "unknown" and not _sound(db):

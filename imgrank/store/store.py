@@ -233,11 +233,14 @@ class Store:
     def put(self, batch: Batch) -> None:
         """Keeps a batch in one transaction; later values take the place of earlier ones.
 
-        Raises StoreError if another process has been writing all the time.
+        If another process has been writing all the time, says so and keeps no more in this run.
         """
         if not (batch.files or batch.scores or batch.features):
             return
-        self._database.write(lambda db: self._put(db, batch), None)
+        try:
+            self._database.write(lambda db: self._put(db, batch), None)
+        except StoreError as error:
+            self._database.stop_keeping(error)
 
     def _put(self, db: sqlite3.Connection, batch: Batch) -> None:
         db.executemany(

@@ -156,7 +156,7 @@ def test_a_missing_path_is_an_error_before_anything_is_scanned(tmp_path: Path) -
 def test_a_missing_path_of_a_list_is_a_skip(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
     paths = iter([tmp_path / "gone.jpg", tmp_path / "a.jpg", Path("a\0b")])
-    assert list(scan(paths, missing="skip")) == [
+    assert list(scan([], listed=paths)) == [
         Skip(tmp_path / "gone.jpg", "no such file"),
         ImageFile(tmp_path / "a.jpg", 5, (tmp_path / "a.jpg").stat().st_mtime_ns),
         Skip(Path("a\0b"), "not a possible file name"),
@@ -170,7 +170,7 @@ def test_names_with_newlines_and_foreign_bytes(tmp_path: Path) -> None:
     found = [os.fsencode(item.path.name) for item in scan([tmp_path])]
     assert sorted(found) == sorted(names)
     listed = b"\0".join(os.fsencode(tmp_path / os.fsdecode(name)) for name in names)
-    again = scan(read_paths(io.BytesIO(listed), nul=True), missing="skip")
+    again = scan([], listed=read_paths(io.BytesIO(listed), nul=True))
     assert [os.fsencode(item.path.name) for item in again] == names
 
 

@@ -236,7 +236,9 @@ def test_regression_fixture() -> None:
 
 def test_load_adapter_round_trip(tmp_path: Path) -> None:
     adapter = build(source_dropout=0.3)
-    config = {"kind": "adapter", "name": "toy", "model": adapter.config.to_dict()}
+    backbone = {"name": "toy", "digest": "sha256:0"}
+    model = adapter.config.to_dict()
+    config = {"kind": "adapter", "name": "toy", "backbone": backbone, "model": model, "tasks": {}}
     save_checkpoint(tmp_path, config, adapter.state_dict(), "")
     images, text = tokens()
     again = load_adapter(tmp_path)

@@ -16,7 +16,7 @@ CONFIG: dict[str, Any] = {
     "kind": "adapter",
     "name": "toy",
     "backbone": {"name": "tiny", "digest": "sha256:00"},
-    "model": {"width": 8},
+    "model": {"width": 8, "image_widths": {"grid": 8}},
     "tasks": {"quality": {"prompt": "sort by quality", "unit": "MOS"}},
 }
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([0.5]).half()}
@@ -58,8 +58,8 @@ def test_identity_follows_whatever_changes_scores(folder: Path) -> None:
     for changes in (
         {"weights": {"sha256": "1" * 64}},
         {"backbone": {"name": "tiny", "digest": "sha256:01"}},
-        {"model": {"width": 9}},
-        {"tasks": {"quality": {"prompt": "other words"}}},
+        {"model": {"width": 9, "image_widths": {"grid": 9}}},
+        {"tasks": {"quality": {"prompt": "other words", "unit": "MOS"}}},
     ):
         edit(folder, **changes)
         seen.add(checkpoint.identity(folder))

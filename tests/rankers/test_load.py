@@ -46,6 +46,7 @@ def test_who_answers(text: str, label: str) -> None:
 
 def test_the_users_default_goes_before_the_embedded_one(own_quality: Path) -> None:
     settings = load_settings()
+    settings.config.parent.mkdir(parents=True, exist_ok=True)
     settings.config.write_text('[models]\nquality = "mine"\n')
     assert route(parse("by image quality"), load_settings()).answer.label == "adapter mine"
     assert route(parse("by brightness"), load_settings()).answer.label == "measured"
@@ -96,7 +97,34 @@ def test_all_embedded_models_are_whole_and_fit_each_other() -> None:
         load_ranker(entry.name)  # raises if its backbone is another one
 
 
-def test_closeness_to_a_count_is_plain_similarity_without_a_counting_model() -> None:
+def test_closeness_to_a_number_without_a_model_that_gives_numbers() -> None:
     job = route(parse("closest to 3 dogs"), load_settings())
     assert (job.query.reference, job.query.descending) == (None, True)
-    assert "dog" in job.answer.note
+    assert (job.answer.prompt, job.answer.note) == (
+        "3 dogs",
+        "no model here was trained for count; similarity to '3 dogs'",
+    )
+    assert not route(parse("farthest from 3 dogs"), load_settings()).query.descending
+    with pytest.raises(ModelUnavailable, match="none is here for age"):
+        route(parse("closest to 30 years"), load_settings())
+
+
+def test_a_damaged_folder_keeps_nobody_else_from_working() -> None:
+    half = load_settings().models_dir / "half"
+    half.mkdir(parents=True)
+    (half / "config.json").write_text("{")
+    assert route(parse("a cat"), load_settings()).answer.label == "zero-shot tiny"
+    (problem,) = [e.problem for e in entries(load_settings().models_dir) if e.name == "half"]
+    assert "config.json" in problem
+    with pytest.raises(CheckpointError):
+        load_ranker("half")
+
+
+def test_defaults_of_the_user() -> None:
+    settings = load_settings(model="tiny")
+    assert route(parse("by quality"), settings).answer.label == "zero-shot tiny"
+    assert route(parse("by brightness"), settings).answer.label == "measured"
+    settings.config.parent.mkdir(parents=True, exist_ok=True)
+    settings.config.write_text('[models]\nqualty = "tiny"\n')
+    with pytest.raises(UsageError, match="qualty"):
+        route(parse("a cat"), load_settings())
