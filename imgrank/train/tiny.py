@@ -8,8 +8,8 @@ of COCO is read, so that COCO can measure it.
 What is needed at build time only is listed in `tiny_inputs.py`, but for a folder of captioned
 pictures with captions.csv (filepath, caption): Flickr8k.
 
-    python -m imgrank.train.tiny --captions FLICKR8K --out tiny --work runs/tiny
-    python -m imgrank.train.tiny --measure COCO --out tiny
+    imgrank train tiny --captions FLICKR8K --out tiny --work runs/tiny
+    imgrank train tiny --measure COCO --out tiny
 
 The second command prints the macro mAP of the finished folder and of its teacher
 (`tiny_measure.py`). The run prints its estimate, logs JSON lines to WORK/log.jsonl and can be
@@ -24,12 +24,10 @@ on COCO objects is .43 with, .38 without (lambda 3).
 
 from __future__ import annotations
 
-import argparse
 import copy
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -123,14 +121,28 @@ class Config:
         return cls(**values, **paths)
 
 
-def build(config: Config, log: Log) -> Path:
-    """All steps; returns the finished folder. Raises DataError or ModelUnavailable for what is
-    missing, before any training."""
+def build(config: Config, report: Log) -> Path:
+    """All steps; returns the finished folder.
+
+    report: takes each line of progress; WORK/log.jsonl has them too. Raises DataError or
+    ModelUnavailable for what is missing, before any training.
+    """
+    config.work.mkdir(parents=True, exist_ok=True)
+    with (config.work / "log.jsonl").open("a", encoding="utf-8") as file:
+
+        def log(line: str) -> None:
+            report(line)
+            file.write((line if line.startswith("{") else json.dumps({"note": line})) + "\n")
+            file.flush()
+
+        return _build(config, log)
+
+
+def _build(config: Config, log: Log) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     config.out.mkdir(parents=True, exist_ok=True)
-    config.work.mkdir(parents=True, exist_ok=True)
     teacher, lite0 = read_teacher(config.packages), read_lite0(config.packages)
     captions: dict[Path, list[str]] = {}
     for path, caption in read_captions(config.captions):
@@ -283,40 +295,3 @@ def _picture_features(lite0: Any, paths: list[Path], cache: Path, log: Log) -> T
     if len(found) != len(paths):
         raise DataError(f"{cache} is of other pictures. Remove it.")
     return found
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m imgrank.train.tiny`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the backbone's folder")
-    parser.add_argument("--captions", type=Path, help="Flickr8k: captions.csv and pictures")
-    parser.add_argument("--measure", type=Path, metavar="COCO", help="measure, build nothing")
-    parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--work", type=Path, default=Config.work)
-    parser.add_argument("--packages", type=Path, help="folder of unpacked wheels")
-    parser.add_argument("--wordnet", type=Path, default=Config.wordnet)
-    parser.add_argument("--threads", type=int, default=Config.threads)
-    options = vars(parser.parse_args(arguments))
-    root, recipe = options.pop("measure"), options.pop("recipe")
-    if root is not None:
-        for name, value in measure(options["out"], options["packages"], root).items():
-            print(f"{value:.4f}  {name}")
-        return
-    if options["captions"] is None:
-        parser.error("--captions is needed to build")
-    config = Config.load(recipe, **options)
-    config.work.mkdir(parents=True, exist_ok=True)
-    with (config.work / "log.jsonl").open("a", encoding="utf-8") as file:
-
-        def log(line: str) -> None:
-            print(line, flush=True)
-            file.write((line if line.startswith("{") else json.dumps({"note": line})) + "\n")
-            file.flush()
-
-        build(config, log)
-
-
-if __name__ == "__main__":
-    main()
