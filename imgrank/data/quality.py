@@ -35,6 +35,7 @@ from imgrank.models.spec import PREPROCESSING
 __all__ = [
     "ORIGINAL",
     "STEP",
+    "another_view",
     "load_agiqa3k",
     "load_agiqa3k_views",
     "load_distortions",
