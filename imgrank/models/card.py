@@ -45,14 +45,18 @@ def with_measured(card: str, rows: Sequence[Mapping[str, Any]], command: str) ->
     table = [
         f"By `{command}`; 95 % bootstrap intervals in brackets, over prompts or photographs.",
         "",
-        "| data | n | SRCC | SRCC, ridge | pairs within a photograph | pairs, ridge |",
-        "| --- | ---: | --- | --- | --- | --- |",
+        "Gain: paired interval of SRCC less that of ridge; one that holds 0 shows no difference.",
+        "",
+        "| data | n | SRCC | SRCC, ridge | gain | pairs within a photograph | pairs, ridge |",
+        "| --- | ---: | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         cells = [
             _figure(row.get(key), row.get(f"{key}_interval"))
             for key in ("srcc", "ridge_srcc", "pairs", "ridge_pairs")
         ]
+        low, high = row["gain_interval"]
+        cells.insert(2, f"[{low:+.3f}, {high:+.3f}]")
         table.append(f"| {row['data']} | {row['n']} | {' | '.join(cells)} |")
     return "\n".join([before + begin, *table, end + after])
 

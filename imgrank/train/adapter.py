@@ -8,9 +8,11 @@ What we changed and why:
   the antisymmetric part (`rank_hinge`): the paper's one-sided hinge collapses;
 * weights are averaged over the steps (`average`), and tokens lose random numbers while training
   (`source_dropout`): our data sets are a hundred times smaller than the paper's;
+* each source of image tokens starts standardised, with ridge solutions among its directions
+  (`warm_start.py`): what tells sharpness and noise is otherwise found late;
 * one instruction may be fed by several data sets in turn, each with a share of the batches.
 
-Run:  python -m imgrank.train.adapter adapter-tiny-quality.toml --root DATA --out runs/tiny-quality
+Run:  python -m imgrank.train.adapter adapter-tiny-quality.toml --root DATA --out OUT --backbone DIR
 `DATA` holds the folders that the data sets name (see imgrank/data/). The first run computes the
 tokens and tells their size. Ctrl-C saves; the same line goes on, bit for bit.
 Expected: the figures in the model card of imgrank/weights/tiny-quality.
@@ -309,7 +311,8 @@ def run(
     # Matrices survive half precision; gains and biases of the first norms would not quite.
     tensors = {n: v.half() if v.ndim > 1 else v for n, v in adapter.state_dict().items()}
     training = [
-        f"command: `imgrank train adapter {config.name}`, recipe `adapter-{config.name}.toml`",
+        f"command: `python -m imgrank.train.adapter adapter-{config.name}.toml --root DATA "
+        f"--out OUT --backbone imgrank/weights/{tower.name} --threads {torch.get_num_threads()}`",
         f"{config.steps} steps, seed {config.seed}, {minutes:.1f} minutes on "
         f"{torch.get_num_threads()} CPU thread(s), cached tokens not counted",
         "data sets: " + ", ".join(f"{s.data} ({s.share:.0%} of steps)" for s in config.sources),

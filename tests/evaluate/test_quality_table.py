@@ -74,10 +74,17 @@ CONFIG: dict[str, Any] = {
     "name": "toy",
     "licence": "Apache-2.0; rests on made-up pictures",
     "backbone": {"name": "tiny", "digest": "sha256:00"},
-    "model": {"width": 8},
+    "model": {"image_widths": {"statistics": 8}},
     "tasks": {"quality": {"prompt": "sort", "unit": "MOS", "range": [0, 5], "measured": []}},
 }
-ROW = {"data": "made-up", "n": 3, "srcc": 0.5, "srcc_interval": [0.25, 0.75], "ridge_srcc": 0.25}
+ROW = {
+    "data": "made-up",
+    "n": 3,
+    "srcc": 0.5,
+    "srcc_interval": [0.25, 0.75],
+    "ridge_srcc": 0.25,
+    "gain_interval": [-0.125, 0.5],
+}
 
 
 def test_record_changes_config_and_card_but_no_weight(tmp_path: Path) -> None:
@@ -93,7 +100,9 @@ def test_record_changes_config_and_card_but_no_weight(tmp_path: Path) -> None:
     assert load_tensors(tmp_path, as_stored=True)["a"].dtype == torch.float16
     text = (tmp_path / "README.md").read_text()
     assert "Not measured yet." not in text
-    assert text.count("| made-up | 3 | 0.500 [0.250, 0.750] | 0.250 | - | - |") == 1
+    assert (
+        text.count("| made-up | 3 | 0.500 [0.250, 0.750] | 0.250 | [-0.125, +0.500] | - | - |") == 1
+    )
     assert text.rstrip().endswith("Made-up pictures.")
 
 
