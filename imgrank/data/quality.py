@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ from imgrank.models.backbone import Backbone
 from imgrank.models.spec import PREPROCESSING
 
 __all__ = [
+    "DATA_SETS",
     "ORIGINAL",
     "STEP",
+    "DataSet",
     "another_view",
     "load_agiqa3k",
     "load_agiqa3k_views",
@@ -232,3 +235,20 @@ def _cached(
 
 def _name(photograph: Path) -> str:
     return "/".join(photograph.parts[-3:])
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set that a recipe can name. about: one line for people."""
+
+    about: str
+    load: Callable[[Path, Path, Backbone, Progress, Sequence[str]], TokenSet]
+
+
+DATA_SETS = {
+    "agiqa3k": DataSet("AI-generated pictures with human opinions of quality", load_agiqa3k),
+    "agiqa3k-views": DataSet("crops and smaller files of its training part", load_agiqa3k_views),
+    "distortions": DataSet(
+        "OASIS and Flickr8k photographs, made worse by known grades", load_distortions
+    ),
+}

@@ -34,8 +34,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from imgrank.data import quality
 from imgrank.data.features import TokenSet
+from imgrank.data.quality import DATA_SETS
 from imgrank.errors import UsageError
 from imgrank.evaluate.scoring import tokens_of, validate
 from imgrank.models.adapter import Adapter, AdapterConfig
@@ -56,12 +56,6 @@ from imgrank.train.warm_start import warm_start
 __all__ = ["DATA_SETS", "Config", "Source", "draw_batch", "load_recipe", "run", "train"]
 
 Report = Callable[[str], None]
-Loader = Callable[[Path, Path, Backbone, quality.Progress, tuple[str, ...]], TokenSet]
-DATA_SETS: dict[str, Loader] = {
-    "agiqa3k": quality.load_agiqa3k,
-    "agiqa3k-views": quality.load_agiqa3k_views,
-    "distortions": quality.load_distortions,
-}
 
 
 @dataclass(frozen=True)
@@ -275,7 +269,7 @@ def run(
 
     kept = cache or out / "tokens"
     sets = {
-        source.data: DATA_SETS[source.data](root, kept, tower, progress, config.tokens)
+        source.data: DATA_SETS[source.data].load(root, kept, tower, progress, config.tokens)
         for source in config.sources
     }
     text = tower.text_tokens([config.prompt])[0].clone()  # [T, Dt]
