@@ -308,13 +308,16 @@ class _Run:
 def _bounded_map(
     work: Callable[[ImageFile], _Prepared | Skip], files: Sequence[ImageFile], threads: int
 ) -> Iterator[_Prepared | Skip]:
-    """`map` over a pool of threads, in order, with at most a batch and two per thread in flight."""
+    """`map` over a pool of threads, in order: while a batch is computed the next is decoded.
+
+    At most two batches and two pictures a thread are in flight.
+    """
     waiting: deque[Future[_Prepared | Skip]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         for file in files:
             waiting.append(pool.submit(work, file))
-            if len(waiting) >= BATCH + 2 * threads:
+            if len(waiting) >= 2 * BATCH + 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -190,7 +190,7 @@ def test_progress_counts_up_to_all(folder: Path, store: Store, ranker: MeanRanke
     assert seen == sorted(seen)
 
 
-def test_no_more_pictures_are_in_flight_than_a_batch_and_two_a_thread(
+def test_no_more_pictures_are_in_flight_than_two_batches_and_two_a_thread(
     folder: Path, store: Store, ranker: MeanRanker
 ) -> None:
     # Every batch is taken off before more is decoded, so that memory does not follow the folder.
@@ -203,7 +203,7 @@ def test_no_more_pictures_are_in_flight_than_a_batch_and_two_a_thread(
 
     ranker.source.compute = spy  # type: ignore[method-assign]
     score_files(files(folder), [job(ranker, "red")], store, threads=1)
-    assert max(ahead) <= BATCH + BATCH + 2
+    assert max(ahead) <= BATCH + 2 * BATCH + 2
 
 
 def test_index_keeps_features_and_no_scores(folder: Path, store: Store, ranker: MeanRanker) -> None:

@@ -138,6 +138,7 @@ def _list_adapter() -> int:
     click.echo("data sets:")
     for name, what in module.DATA_SETS.items():
         click.echo(f"  {name}: {what.about}")
+    click.echo("ROOT holds their folders as published: agiqa3k/, oasis/images/, flickr8k/images/.")
     return 0
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "load_agiqa3k_views",
     "load_distortions",
     "load_held_out",
+    "load_photographs",
     "tower_digest",
 ]
 
@@ -167,6 +168,18 @@ def load_distortions(
     return _of_versions("distortions", versions, cache, backbone, progress, sources)
 
 
+def load_photographs(
+    root: Path,
+    cache: Path,
+    backbone: Backbone,
+    progress: Progress,
+    sources: Sequence[str] = ALL,
+) -> TokenSet:
+    """Every grade of every distortion of all photographs below `root` itself."""
+    versions = plan_versions(find_photographs([root]), 5, seed=0, augment=False)
+    return _of_versions("photographs", versions, cache, backbone, progress, sources)
+
+
 def load_held_out(
     root: Path,
     cache: Path,
@@ -250,5 +263,8 @@ DATA_SETS = {
     "agiqa3k-views": DataSet("crops and smaller files of its training part", load_agiqa3k_views),
     "distortions": DataSet(
         "OASIS and Flickr8k photographs, made worse by known grades", load_distortions
+    ),
+    "photographs": DataSet(
+        "your own: all photographs below ROOT, made worse by known grades", load_photographs
     ),
 }

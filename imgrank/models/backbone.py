@@ -22,7 +22,8 @@ positions, padding included, neither projected nor normalised. Prompts are alway
 context length: the towers have no padding mask.
 
 Speed on a CPU: batch norm is folded into the convolution before it, memory is channels-last,
-batches stay small (32 is slower than 8). Only the tower that is asked for is kept in memory.
+batches stay small (32 is slower than 8) and run side by side (`device.solo_pool`). Only the tower
+that is asked for is kept in memory.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from imgrank.errors import CheckpointError
-from imgrank.models.device import choose_precision, halving
+from imgrank.models.device import choose_precision, halving, solo_pool
 from imgrank.models.spec import FORMAT, RECORD, BackboneSpec, file_sha256, read_spec
 
 __all__ = ["Backbone", "describe", "fold_batch_norm", "statistics_token"]
@@ -75,6 +77,7 @@ class Backbone:
         self._text: nn.Module | None = None
         self._tokenizer: Callable[[list[str]], Tensor] | None = None
         self._dtype: torch.dtype | None = None
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def name(self) -> str:
@@ -117,7 +120,15 @@ class Backbone:
 
         float16, whether fresh or kept by the store: a score never depends on which.
         """
-        return halving(list(pixels), self._encode, self.batch)
+        pictures = list(pixels)
+        if self.device.type != "cpu":
+            return halving(pictures, self._encode, self.batch)
+        _ = self.visual  # loaded once, before the threads need it
+        if self._pool is None:
+            self._pool = solo_pool(max(1, torch.get_num_threads()))
+        share = min(self.batch, -(-len(pictures) // torch.get_num_threads()))
+        parts = [pictures[i : i + share] for i in range(0, len(pictures), max(1, share))]
+        return [found for part in self._pool.map(self._encode, parts) for found in part]
 
     def _encode(self, pixels: Sequence[Pixels]) -> list[Features]:
         tensors = self.image_features(np.stack(pixels))

@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -18,7 +21,14 @@ from torch import Tensor
 
 from imgrank.errors import UsageError
 
-__all__ = ["agree", "choose_device", "choose_precision", "halving"]
+__all__ = [
+    "agree",
+    "choose_device",
+    "choose_precision",
+    "halving",
+    "one_thread",
+    "solo_pool",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,6 +58,33 @@ def choose_device(wish: str = "auto") -> tuple[torch.device, str]:
     if kind == "mps" and not mps:
         raise UsageError("No device 'mps' on this machine. Use --device auto.")
     return torch.device(wish), f"{wish}: as asked for"
+
+
+def solo_pool(workers: int) -> ThreadPoolExecutor:
+    """A pool whose threads run torch on one thread each; the caller's own setting stays.
+
+    Batches side by side instead of one batch on all cores: torch's threads wait for each other
+    actively after every operation, so that a single one that has lost its core to a decoder, or to
+    another program, holds up all. On two cores with one of them busy a picture on `tiny` took
+    22 ms this way and 280 ms the usual way; with both free it costs nothing.
+    """
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, "model", initializer=torch.set_num_threads, initargs=(1,))
+    started = threading.Barrier(workers)
+    list(pool.map(lambda _: started.wait(), range(workers)))
+    torch.set_num_threads(before)  # the setting is of each thread, but its default is of all
+    return pool
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on the calling thread alone: for small work beside busy decoders, see `solo_pool`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def halving(items: Sequence[T], run: Callable[[Sequence[T]], list[R]], batch: int) -> list[R]:

@@ -69,8 +69,10 @@ class AdapterRanker:
         """[picture][query] -> score of the regression head, in the task's unit."""
         import torch
 
+        from imgrank.models.device import one_thread
+
         adapter, tokens = self._load(), self._tokens(features)
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             columns = [
                 adapter.scores(adapter.encode(tokens, self._text_tokens(q))).tolist()
                 for q in queries

@@ -20,7 +20,6 @@ Expected: the figures in the model card of imgrank/weights/tiny-quality.
 
 from __future__ import annotations
 
-import argparse
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -305,8 +304,8 @@ def run(
     # Matrices survive half precision; gains and biases of the first norms would not quite.
     tensors = {n: v.half() if v.ndim > 1 else v for n, v in adapter.state_dict().items()}
     training = [
-        f"command: `python -m imgrank.train.adapter adapter-{config.name}.toml --root DATA "
-        f"--out OUT --backbone imgrank/weights/{tower.name} --threads {torch.get_num_threads()}`",
+        f"command: `imgrank train adapter --recipe adapter-{config.name}.toml --root DATA "
+        f"--out OUT --backbone {tower.name} --threads {torch.get_num_threads()}`",
         f"{config.steps} steps, seed {config.seed}, {minutes:.1f} minutes on "
         f"{torch.get_num_threads()} CPU thread(s), cached tokens not counted",
         "data sets: " + ", ".join(f"{s.data} ({s.share:.0%} of steps)" for s in config.sources),
@@ -315,29 +314,3 @@ def run(
     save_checkpoint(folder, facts, tensors, model_card(facts, config.notes, training))
     report(f"wrote {folder}")
     return folder
-
-
-def main() -> None:
-    """The command line of this module; `imgrank train adapter` is the same."""
-    parser = argparse.ArgumentParser(description="Train a ranking adapter.")
-    parser.add_argument("recipe", help="a TOML file, or the name of one in imgrank/train/recipes")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--out", type=Path, required=True, help="state, log and checkpoint")
-    parser.add_argument("--backbone", type=Path, required=True, help="a backbone folder")
-    parser.add_argument("--cache", type=Path, help="folder of the token caches")
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    run(
-        load_recipe(options.recipe),
-        options.root,
-        options.out,
-        options.backbone,
-        options.cache,
-        lambda line: print(line, flush=True),
-    )
-
-
-if __name__ == "__main__":
-    main()
