@@ -83,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
     place.mkdir()
     for i in range(20):
         Image.new("RGB", (8, 8), (10 * i, 200 - i, 0)).save(place / f"{i:02d}.png")
-    (place / "zz.png").write_bytes(b"no picture")
+    (place / "zz.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
     return place
 
 

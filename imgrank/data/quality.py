@@ -175,8 +175,8 @@ def load_photographs(
     progress: Progress,
     sources: Sequence[str] = ALL,
 ) -> TokenSet:
-    """Every grade of every distortion of all photographs below `root` itself."""
-    versions = plan_versions(find_photographs([root]), 5, seed=0, augment=False)
+    """Three grades of every distortion of all photographs below `root` itself."""
+    versions = plan_versions(find_photographs([root]), 3, seed=0, augment=False)
     return _of_versions("photographs", versions, cache, backbone, progress, sources)
 
 

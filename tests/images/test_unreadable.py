@@ -146,10 +146,20 @@ def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
         decode(saved(quadrants(), "PNG"))
 
 
-def test_read_file(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert read_file(tmp_path / "a") == b"abc"
-    with pytest.raises(Unreadable, match="cannot be read: No such file or directory"):
+def test_read_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jpeg = b"\xff\xd8\xff" + bytes(5000)
+    (tmp_path / "a").write_bytes(jpeg)
+    (tmp_path / "empty").touch()
+    (tmp_path / "disk.raw").write_bytes(bytes(5000))
+    assert read_file(tmp_path / "a") == jpeg
+    assert read_file(tmp_path / "empty") == b""
+    with pytest.raises(Unreadable, match="not a picture"):
+        read_file(tmp_path / "disk.raw")
+    with pytest.raises(Unreadable, match="No such file"):
         read_file(tmp_path / "b")
-    with pytest.raises(Unreadable, match="cannot be read: Is a directory"):
+    with pytest.raises(Unreadable, match="Is a directory"):
         read_file(tmp_path)
+    monkeypatch.setattr("imgrank.images.reading.available_memory", lambda: 10_000)
+    monkeypatch.setattr("imgrank.images.reading._SMALL", 1000)
+    with pytest.raises(Unreadable, match="no memory for that"):
+        read_file(tmp_path / "a")
