@@ -4,6 +4,8 @@ torch. A small random model of tiny's architecture stands in, so no trained weig
 from __future__ import annotations
 
 import json
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from safetensors.torch import save_file
 
 from imgrank.errors import CheckpointError
 from imgrank.models.backbone import Backbone, describe, fold_batch_norm, statistics_token
+from imgrank.models.registry import EMBEDDED
 from imgrank.models.spec import file_sha256, read_spec
 
 S = 64
@@ -271,3 +274,19 @@ def test_a_folder_that_is_no_backbone_says_why(spoil, message: str, tmp_path: Pa
     spoil(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         read_spec(tmp_path)
+
+
+def test_a_folder_that_names_the_hub_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda *address: tried.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **kw: tried.append(address))
+    folder = tmp_path / "far"
+    shutil.copytree(EMBEDDED / "tiny", folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["timm_model_name"] = "hf-hub:timm/resnet18.a1_in1k"
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="OpenCLIP cannot load"):
+        _ = Backbone(folder).visual
+    assert tried == []
