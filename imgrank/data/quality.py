@@ -38,6 +38,7 @@ __all__ = [
     "ORIGINAL",
     "STEP",
     "DataSet",
+    "Tokens",
     "another_view",
     "load_agiqa3k",
     "load_agiqa3k_views",
@@ -49,7 +50,6 @@ __all__ = [
 
 ORIGINAL, STEP = 3.6, 0.6
 VIEWS = 4  # of each training picture of AGIQA-3k
-ALL = ("grid", "statistics")
 Progress = Callable[[str, int, int], None]
 
 
@@ -70,68 +70,86 @@ def tower_digest(backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
-def load_agiqa3k(
-    root: Path,
-    cache: Path,
-    backbone: Backbone,
-    progress: Progress,
-    sources: Sequence[str] = ALL,
-) -> TokenSet:
-    """AGIQA-3k, plain and mirrored; target: MOS of quality. Computes tokens that are missing.
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Where a data set lies and how its pictures become tokens, computed once and kept.
 
-    sources: which image tokens are kept.
+    root: folder of the data sets.  cache: folder of the kept tokens.  sources: which image tokens.
     """
-    rated = read_agiqa3k(root / "agiqa3k")
-    size = backbone.image_size
+
+    root: Path
+    cache: Path
+    backbone: Backbone
+    progress: Progress
+    sources: Sequence[str] = ("grid", "statistics")
+
+    def of(
+        self,
+        name: str,
+        keys: Sequence[str],
+        pixels: Callable[[int], Pixels],
+        targets: Sequence[float],
+        parts: Sequence[Part],
+        groups: tuple[str, ...],
+        *,
+        mirrored: bool,
+    ) -> TokenSet:
+        """The tokens of a set, one row a key; those that are missing are computed now.
+
+        mirrored: also of every picture turned left to right.
+        """
+        spec = self.backbone.spec
+        assert spec.grid_tokens is not None
+        sizes = {"grid": spec.grid_tokens, "statistics": 1}
+        shapes = tuple((source, sizes[source], spec.widths[source]) for source in self.sources)
+        layout = TokenLayout(shapes, mirrored)
+        cache = open_cache(self.cache, tower_digest(self.backbone), keys, layout)
+        if cache.missing:
+            size = layout.bytes_for(len(keys)) / 1e9
+            self.progress(f"{name}: {size:.1f} GB of tokens", 0, len(keys))
+            fill(cache, self.backbone, pixels, lambda done, of: self.progress(name, done, of))
+        return TokenSet(name, cache, np.asarray(targets, dtype=np.float32), groups, tuple(parts))
+
+
+def load_agiqa3k(tokens: Tokens) -> TokenSet:
+    """AGIQA-3k, plain and mirrored; target: MOS of quality."""
+    rated = read_agiqa3k(tokens.root / "agiqa3k")
+    size = tokens.backbone.image_size
 
     def pixels(index: int) -> Pixels:
         return to_square(decode(rated[index].path.read_bytes(), size), size)
 
     groups = tuple(row.subject for row in rated)
-    return _cached(
+    return tokens.of(
         "agiqa3k",
-        cache,
-        backbone,
         [f"agiqa3k/{row.path.name}" for row in rated],
         pixels,
         [row.quality for row in rated],
         split_by_group(groups),
         groups,
-        True,
-        progress,
-        sources,
+        mirrored=True,
     )
 
 
-def load_agiqa3k_views(
-    root: Path,
-    cache: Path,
-    backbone: Backbone,
-    progress: Progress,
-    sources: Sequence[str] = ALL,
-) -> TokenSet:
+def load_agiqa3k_views(tokens: Tokens) -> TokenSet:
     """`VIEWS` more views of each training picture of AGIQA-3k; all rows are training rows."""
-    rated = read_agiqa3k(root / "agiqa3k")
+    rated = read_agiqa3k(tokens.root / "agiqa3k")
     parts = split_by_group([row.subject for row in rated])
     seen = [row for row, part in zip(rated, parts, strict=True) if part == "train"]
-    size = backbone.image_size
+    size = tokens.backbone.image_size
 
     def pixels(index: int) -> Pixels:
         image = decode(seen[index // VIEWS].path.read_bytes(), None)
         return to_square(another_view(image, random.Random(index)), size)
 
-    return _cached(
+    return tokens.of(
         "agiqa3k-views",
-        cache,
-        backbone,
         [f"agiqa3k/{row.path.name}|view {n}" for row in seen for n in range(VIEWS)],
         pixels,
         [row.quality for row in seen for _ in range(VIEWS)],
         ["train"] * (VIEWS * len(seen)),
         tuple(row.subject for row in seen for _ in range(VIEWS)),
-        False,
-        progress,
-        sources,
+        mirrored=False,
     )
 
 
@@ -147,103 +165,54 @@ def another_view(image: Image.Image, draw: random.Random) -> Image.Image:
     return image.resize((round(w * smaller), round(h * smaller)), Image.Resampling.BICUBIC)
 
 
-def load_distortions(
-    root: Path,
-    cache: Path,
-    backbone: Backbone,
-    progress: Progress,
-    sources: Sequence[str] = ALL,
-) -> TokenSet:
+def load_distortions(tokens: Tokens) -> TokenSet:
     """Graded distortions of OASIS and Flickr8k photographs; groups: the photograph.
 
     Training photographs are cropped, mirrored and distorted at any grade, once by each kind; those
     of validation and test are as they are, at two whole grades of each kind.
     """
-    photographs = find_photographs([root / "oasis" / "images", root / "flickr8k" / "images"])
+    photographs = find_photographs(
+        [tokens.root / "oasis" / "images", tokens.root / "flickr8k" / "images"]
+    )
     parts = split_by_group([_name(p) for p in photographs])
     seen = [p for p, part in zip(photographs, parts, strict=True) if part == "train"]
     kept = [p for p, part in zip(photographs, parts, strict=True) if part != "train"]
     versions = plan_versions(seen, 1, seed=0, augment=True)
     versions += plan_versions(kept, 2, seed=0, augment=False)
-    return _of_versions("distortions", versions, cache, backbone, progress, sources)
+    return _of_versions(tokens, "distortions", versions)
 
 
-def load_photographs(
-    root: Path,
-    cache: Path,
-    backbone: Backbone,
-    progress: Progress,
-    sources: Sequence[str] = ALL,
-) -> TokenSet:
+def load_photographs(tokens: Tokens) -> TokenSet:
     """Three grades of every distortion of all photographs below `root` itself."""
-    versions = plan_versions(find_photographs([root]), 3, seed=0, augment=False)
-    return _of_versions("photographs", versions, cache, backbone, progress, sources)
+    versions = plan_versions(find_photographs([tokens.root]), 3, seed=0, augment=False)
+    return _of_versions(tokens, "photographs", versions)
 
 
-def load_held_out(
-    root: Path,
-    cache: Path,
-    backbone: Backbone,
-    progress: Progress,
-    sources: Sequence[str] = ALL,
-) -> TokenSet:
+def load_held_out(tokens: Tokens) -> TokenSet:
     """Graded distortions of COCO photographs, one grade of each kind; all rows are test rows."""
-    versions = plan_versions(find_photographs([root / "coco" / "images"]), 1, 0, augment=False)
-    return _of_versions("coco", versions, cache, backbone, progress, sources)
+    versions = plan_versions(
+        find_photographs([tokens.root / "coco" / "images"]), 1, 0, augment=False
+    )
+    return _of_versions(tokens, "coco", versions)
 
 
-def _of_versions(
-    name: str,
-    versions: Sequence[Version],
-    cache: Path,
-    backbone: Backbone,
-    progress: Progress,
-    sources: Sequence[str],
-) -> TokenSet:
-    size = backbone.image_size
+def _of_versions(tokens: Tokens, name: str, versions: Sequence[Version]) -> TokenSet:
+    size = tokens.backbone.image_size
     groups = tuple(_name(version.photograph) for version in versions)
     parts: list[Part] = ["test" for _ in groups] if name == "coco" else split_by_group(groups)
 
     def pixels(index: int) -> Pixels:
         return to_square(decode(render(versions[index]), size), size)
 
-    return _cached(
+    return tokens.of(
         name,
-        cache,
-        backbone,
         [version.key for version in versions],
         pixels,
         [ORIGINAL - STEP * version.grade for version in versions],
         parts,
         groups,
-        False,
-        progress,
-        sources,
+        mirrored=False,
     )
-
-
-def _cached(
-    name: str,
-    folder: Path,
-    backbone: Backbone,
-    keys: Sequence[str],
-    pixels: Callable[[int], Pixels],
-    targets: Sequence[float],
-    parts: Sequence[Part],
-    groups: tuple[str, ...],
-    mirrored: bool,
-    progress: Progress,
-    sources: Sequence[str],
-) -> TokenSet:
-    widths, positions = backbone.spec.widths, backbone.spec.grid_tokens
-    assert positions is not None
-    sizes = {"grid": positions, "statistics": 1}
-    layout = TokenLayout(tuple((name, sizes[name], widths[name]) for name in sources), mirrored)
-    cache = open_cache(folder, tower_digest(backbone), keys, layout)
-    if cache.missing:
-        progress(f"{name}: {layout.bytes_for(len(keys)) / 1e9:.1f} GB of tokens", 0, len(keys))
-        fill(cache, backbone, pixels, lambda done, total: progress(name, done, total))
-    return TokenSet(name, cache, np.asarray(targets, dtype=np.float32), groups, tuple(parts))
 
 
 def _name(photograph: Path) -> str:
@@ -255,7 +224,7 @@ class DataSet:
     """A data set that a recipe can name. about: one line for people."""
 
     about: str
-    load: Callable[[Path, Path, Backbone, Progress, Sequence[str]], TokenSet]
+    load: Callable[[Tokens], TokenSet]
 
 
 DATA_SETS = {

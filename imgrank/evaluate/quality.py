@@ -90,8 +90,9 @@ def measure(
     def progress(what: str, done: int, total: int) -> None:
         report(f"{what}: {done} of {total}")
 
+    tokens = quality.Tokens(root, cache, tower, progress)
     sets = [
-        load(root, cache, tower, progress)
+        load(tokens)
         for load in (quality.load_agiqa3k, quality.load_distortions, quality.load_held_out)
     ]
     text = tower.text_tokens([config["tasks"]["quality"]["prompt"]])[0].clone()

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from imgrank.data.features import TokenSet
-from imgrank.data.quality import DATA_SETS
+from imgrank.data.quality import DATA_SETS, Tokens
 from imgrank.errors import UsageError
 from imgrank.evaluate.scoring import tokens_of, validate
 from imgrank.models.adapter import Adapter, AdapterConfig
@@ -266,11 +266,8 @@ def run(
     def progress(what: str, done: int, total: int) -> None:
         report(f"{what}: {done} of {total}")
 
-    kept = cache or out / "tokens"
-    sets = {
-        source.data: DATA_SETS[source.data].load(root, kept, tower, progress, config.tokens)
-        for source in config.sources
-    }
+    tokens = Tokens(root, cache or out / "tokens", tower, progress, config.tokens)
+    sets = {source.data: DATA_SETS[source.data].load(tokens) for source in config.sources}
     text = tower.text_tokens([config.prompt])[0].clone()  # [T, Dt]
     tower.drop()
     started = time.monotonic()

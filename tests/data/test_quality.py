@@ -63,7 +63,9 @@ def root(tmp_path: Path) -> Path:
 
 def load(loader: Any, root: Path, sources: Sequence[str] = ("statistics",)) -> Any:
     seen: list[tuple[str, int, int]] = []
-    data = loader(root, root / "cache", Backbone(), lambda *now: seen.append(now), sources)
+    cache = root / "cache"
+    tokens = quality.Tokens(root, cache, Backbone(), lambda *now: seen.append(now), sources)
+    data = loader(tokens)
     assert data.cache.missing == []
     return data
 
