@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from imgrank.errors import CheckpointError
 from imgrank.models.backbone import Backbone, describe, fold_batch_norm, statistics_token
+from imgrank.models.device import one_thread, solo_pool
 from imgrank.models.registry import EMBEDDED
 from imgrank.models.spec import file_sha256, read_spec
 
@@ -290,3 +291,17 @@ def test_a_folder_that_names_the_hub_fetches_nothing(
     with pytest.raises(CheckpointError, match="OpenCLIP cannot load"):
         _ = Backbone(folder).visual
     assert tried == []
+
+
+def test_batches_side_by_side_leave_the_callers_threads_alone() -> None:
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    pool = solo_pool(3)
+    assert list(pool.map(lambda _: torch.get_num_threads(), range(6))) == [1] * 6
+    assert torch.get_num_threads() == before
+    pool.shutdown()
+
+
+def test_no_pictures_have_no_features(lite: Path) -> None:
+    assert Backbone(lite).encode_images([]) == []
