@@ -64,13 +64,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Sequence[Row]):
-    """The rows of a sort, in order, with the columns they have and the pictures left out."""
+    """The rows of a sort, in order, with the columns they have and the pictures left out.
+
+    lacking: how many of the skips, the last ones, were read but have no such property.
+    """
 
     rows: list[Row]
     columns: list[Column]
     skips: list[Skip]
     computed: int
     known: int
+    lacking: int = 0
     reverse: bool = False
 
     def __getitem__(self, index: Any) -> Any:
@@ -160,7 +164,7 @@ def sort(
     skips += lacking
     if len(lacking) == len(table.paths):
         raise NothingReadable(_nothing(skips))
-    return Ranking(rows, columns, skips, table.computed, table.known, reverse)
+    return Ranking(rows, columns, skips, table.computed, table.known, len(lacking), reverse)
 
 
 def score(

@@ -103,8 +103,9 @@ def main() -> None:
         complain(f"imgrank: {error}")
         status = error.status
     except OSError as error:
-        # What the user's pictures can do is a Skip by now: this is standard output, full or gone.
-        complain(f"imgrank: cannot write standard output: {error.strerror}")
+        # What the user's pictures can do is a Skip by now. Without a name it is standard output.
+        what = error.filename or "cannot write standard output"
+        complain(f"imgrank: {what}: {error.strerror}")
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgrank.errors import UsageError
+
 if TYPE_CHECKING:
     from imgrank.store.store import Store
 
@@ -30,7 +32,7 @@ Examples:
 CLEAR_EXAMPLES = """\b
 Examples:
   imgrank cache clear --yes
-  imgrank cache clear --yes   # and nothing else is deleted
+  imgrank cache info
 """
 
 
@@ -85,8 +87,11 @@ def prune(days: int | None, gone_folders: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes: bool) -> int:
     """Forget all scores and features. Pictures are not touched; sorts compute them again."""
-    if not yes and not click.confirm("Forget all scores and features?", err=True):
-        return 1
+    try:
+        if not yes and not click.confirm("Forget all scores and features?", err=True):
+            return 1
+    except click.Abort:
+        raise UsageError("nothing was forgotten. --yes answers beforehand.") from None
     with _store() as store:
         freed = store.clear()
     click.echo(f"the cache is empty; freed {freed / 1e6:.1f} MB", err=True)

@@ -30,7 +30,7 @@ PACKAGES = ("torch", "open_clip_torch", "timm", "pillow", "huggingface-hub", "sa
 def doctor(as_json: bool) -> int:
     """Check this machine: versions, device, disk, cache, embedded models.
 
-    Exits with 3 if the embedded models are damaged. Opens no socket.
+    Exits with 3 if a model is damaged or the embedded ones are missing. Opens no socket.
     """
     found = examine()
     if as_json:
@@ -75,6 +75,11 @@ def examine() -> dict[str, dict[str, Any]]:
             "free disk": _free(settings.store_path),
             "token budget": f"{settings.feature_budget / 1e9:.1f} GB",
         },
+        "folders": {
+            "config": f"{settings.config}{'' if settings.config.exists() else ' (not there)'}",
+            "data": str(settings.data_dir),
+            "models": str(settings.models_dir),
+        },
         "hub": {
             "access": "off" if settings.offline else "only for models that you ask for",
             "endpoint": os.environ.get("HF_ENDPOINT", "the Hub's own"),
@@ -114,9 +119,10 @@ def _models(folder: Path) -> dict[str, str]:
 
     found = {}
     for entry in entries(folder):
+        name = entry.name if entry.where == "embedded" else str(entry.folder)
         try:
             verify(entry)
-            found[entry.name] = "ok"
+            found[name] = "ok"
         except ImgrankError as error:
-            found[entry.name] = str(error)
+            found[name] = str(error)
     return found

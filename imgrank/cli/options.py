@@ -205,17 +205,26 @@ class Reporter:
             self._bar.stop()
             self._bar = None
 
-    def finish(self, skips: Sequence[Skip], *, computed: int, known: int, strict: bool) -> int:
-        """Lists the skips and says what was done; returns the exit status."""
+    def finish(
+        self, skips: Sequence[Skip], *, computed: int, known: int, strict: bool, lacking: int = 0
+    ) -> int:
+        """Lists the skips and says what was done; returns the exit status.
+
+        lacking: how many of the skips, the last ones, were read but have no such property; they
+        are counted, not listed.
+        """
         self.stop()
-        for skip in skips[:LISTED]:
+        failed = skips[: len(skips) - lacking]
+        for skip in failed[:LISTED]:
             self.notify(f"skipped {skip.path}: {skip.reason}")
-        if len(skips) > LISTED:
-            self.notify(f"skipped {len(skips) - LISTED} more; --format json lists all of them")
+        if len(failed) > LISTED:
+            self.notify(f"skipped {len(failed) - LISTED} more; --format json lists all of them")
         seconds = time.monotonic() - self.started
         parts = [f"{computed} computed", f"{known} known"]
-        if skips:
-            parts.append(f"{len(skips)} skipped")
+        if lacking:
+            parts.append(f"{lacking} left out: {skips[-1].reason}")
+        if failed:
+            parts.append(f"{len(failed)} skipped")
         noun = "picture" if computed + known == 1 else "pictures"
         self.notify(f"{computed + known} {noun} in {seconds:.1f} s ({', '.join(parts)})")
         return 1 if skips and strict else 0

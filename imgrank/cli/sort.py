@@ -80,5 +80,9 @@ def sort(
             reverse=ranking.reverse,
         )
         return reporter.finish(
-            ranking.skips, computed=ranking.computed, known=ranking.known, strict=strict
+            ranking.skips,
+            computed=ranking.computed,
+            known=ranking.known,
+            strict=strict,
+            lacking=ranking.lacking,
         )

@@ -16,13 +16,14 @@ from __future__ import annotations
 import argparse
 import csv
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from imgrank.errors import DataError
+from imgrank.errors import DataError, ImgrankError
 from imgrank.evaluate.metrics import bootstrap, srcc
 from imgrank.images.reading import read_file
 from imgrank.instruction import parse
@@ -89,4 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ImgrankError as error:
+        sys.exit(f"imgrank: {error}")

@@ -17,6 +17,7 @@ Run:  python -m imgrank.evaluate.quality --root DATA --cache TOKENS [--checkpoin
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import torch
 
 from imgrank.data import quality
 from imgrank.data.features import TokenSet
+from imgrank.errors import ImgrankError
 from imgrank.evaluate.metrics import bootstrap, pair_accuracy, srcc
 from imgrank.evaluate.ridge import pooled_features, strongest_ridge
 from imgrank.evaluate.scoring import score_rows
@@ -162,4 +164,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ImgrankError as error:
+        sys.exit(f"imgrank: {error}")

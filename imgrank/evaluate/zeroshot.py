@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imgrank.errors import DataError
+from imgrank.errors import DataError, ImgrankError
 from imgrank.images.decode import decode, to_square
 from imgrank.images.reading import read_file
 from imgrank.models.backbone import Backbone
@@ -118,4 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ImgrankError as error:
+        sys.exit(f"imgrank: {error}")

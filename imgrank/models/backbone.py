@@ -29,6 +29,7 @@ that is asked for is kept in memory.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,7 @@ class Backbone:
         self._tokenizer: Callable[[list[str]], Tensor] | None = None
         self._dtype: torch.dtype | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
 
     @property
     def name(self) -> str:
@@ -124,8 +126,9 @@ class Backbone:
         if self.device.type != "cpu":
             return halving(pictures, self._encode, self.batch)
         _ = self.visual  # loaded once, before the threads need it
-        if self._pool is None:
+        if self._pool is None or self._pool_process != os.getpid():  # threads do not survive a fork
             self._pool = solo_pool(max(1, torch.get_num_threads()))
+            self._pool_process = os.getpid()
         share = min(self.batch, -(-len(pictures) // torch.get_num_threads()))
         parts = [pictures[i : i + share] for i in range(0, len(pictures), max(1, share))]
         return [found for part in self._pool.map(self._encode, parts) for found in part]

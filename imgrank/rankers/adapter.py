@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgrank.errors import CheckpointError
+from imgrank.errors import CheckpointError, UsageError
 from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
@@ -71,6 +71,11 @@ class AdapterRanker:
 
         from imgrank.models.device import one_thread
 
+        if not features:
+            return []
+        for query in queries:
+            if query.task not in self.tasks:
+                raise UsageError(f"{self.name} was not trained for '{query.text}'.")
         adapter, tokens = self._load(), self._tokens(features)
         with torch.inference_mode(), one_thread():
             columns = [

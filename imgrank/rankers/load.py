@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from imgrank.errors import ModelUnavailable, UsageError
+from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
 from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find
+from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
 from imgrank.rankers.measured import HEADER, PIXELS
@@ -65,8 +66,17 @@ def load_source(name: str | None, settings: Settings) -> BackboneSource:
 
 
 def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
-    backbone = find(str(entry.config["backbone"]["name"]), settings.models_dir)
-    return backbone_source(backbone.folder, settings.device)
+    """The backbone that a checkpoint names; its digest decides, its name only helps people."""
+    name = str(entry.config["backbone"]["name"])
+    digest = str(entry.config["backbone"]["digest"]).removeprefix("sha256:")
+    named = [e for e in entries(settings.models_dir) if e.kind == "backbone"]
+    for backbone in sorted(named, key=lambda e: e.name != name):
+        if read_spec(backbone.folder).identity == digest:
+            return backbone_source(backbone.folder, settings.device)
+    raise CheckpointError(
+        f"'{entry.name}' was trained on backbone '{name}', and no backbone here has its digest. "
+        f"Put that backbone's folder into {settings.models_dir}."
+    )
 
 
 def _embedded_for(query: Query) -> str | None:

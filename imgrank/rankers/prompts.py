@@ -60,6 +60,8 @@ class PromptRanker:
         """[picture][query] -> cosine, or difference of cosines, in -2..2."""
         import numpy as np
 
+        if not features:
+            return []
         pooled = np.stack([f["pooled"] for f in features]).astype(np.float32)  # [B, E]
         directions = np.stack([self._direction(q) for q in queries], axis=1)  # [E, Q]
         return [[Score(float(v)) for v in row] for row in pooled @ directions]

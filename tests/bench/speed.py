@@ -8,6 +8,7 @@
 * draft: SRCC of the scores with draft decoding against those with full decoding.
 * known: CPU seconds (user + system) of a sort of 10,000 pictures whose scores are known.
 * help: CPU seconds of `imgrank --help`.
+* stall: milliseconds a picture of the model alone while another program keeps one core busy.
 
 FOLDER holds JPEGs of 8 megapixels and more; each is turned into several different ones by
 re-encoding crops of it. Without it, pictures of 12 megapixels are drawn.
@@ -198,12 +199,34 @@ def known(folder: Path, home: Path, rounds: int) -> None:
     print(f"help: {statistics.median(seconds):.2f} s CPU")
 
 
+def stall(rounds: int) -> None:
+    """A batch of 8 through `tiny` while another program keeps one core busy."""
+    from imgrank.models.backbone import Backbone
+
+    backbone = Backbone(TINY)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), np.uint8)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        for name, run_batch in (
+            ("batches side by side", backbone.encode_images),
+            ("one batch on all cores", lambda p: backbone._encode(list(p))),
+        ):
+            run_batch(pixels)
+            started = time.perf_counter()
+            for _ in range(rounds):
+                run_batch(pixels)
+            milliseconds = (time.perf_counter() - started) / rounds / 8 * 1000
+            print(f"stall: {milliseconds:.0f} ms a picture, {name}, one core busy")
+    finally:
+        busy.kill()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, help="folder with JPEGs of 8 megapixels and more")
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="cold,memory,draft,known")
+    parser.add_argument("--only", default="cold,memory,draft,known,stall")
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as place:
@@ -221,6 +244,8 @@ def main() -> None:
             draft(pictures[:6], home, Path(place) / "degraded")
         if "known" in only:
             known(Path(place) / "known", home, given.rounds)
+        if "stall" in only:
+            stall(given.rounds)
 
 
 if __name__ == "__main__":
