@@ -65,8 +65,7 @@ def solo_pool(workers: int) -> ThreadPoolExecutor:
 
     Batches side by side instead of one batch on all cores: torch's threads wait for each other
     actively after every operation, so that a single one that has lost its core to a decoder, or to
-    another program, holds up all. On two cores with one of them busy a picture on `tiny` took
-    22 ms this way and 280 ms the usual way.
+    another program, holds up all (`tests/bench/speed.py --only stall` measures by how much).
     """
 
     def alone() -> None:
