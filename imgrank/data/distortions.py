@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,9 +30,21 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from imgrank.errors import DataError
+from imgrank.images import Skip
 from imgrank.images.decode import decode
+from imgrank.images.reading import Unreadable, read_file
+from imgrank.images.scan import scan
 
-__all__ = ["GRADES", "KINDS", "Kind", "Version", "find_photographs", "plan_versions", "render"]
+__all__ = [
+    "GRADES",
+    "KINDS",
+    "Kind",
+    "Version",
+    "find_photographs",
+    "plan_versions",
+    "read_picture",
+    "render",
+]
 
 Kind = Literal["blur", "noise", "jpeg", "under", "over", "downscale"]
 KINDS: tuple[Kind, ...] = ("blur", "noise", "jpeg", "under", "over", "downscale")
@@ -70,15 +82,41 @@ class Version:
         return f"{name}|{self.kind}|{self.grade:.4f}|{self.frame}|{self.noise}"
 
 
-def find_photographs(folders: Sequence[Path]) -> list[Path]:
-    """All JPEG and PNG files under the folders, sorted. Raises DataError for an empty folder."""
+def find_photographs(
+    folders: Sequence[Path], left_out: Callable[[Path, str], None] | None = None
+) -> list[Path]:
+    """All JPEG and PNG files under the folders, sorted in each; hidden ones do not count.
+
+    left_out(path, reason): takes each that cannot be read, for which all are tried now; without it
+    such a file is an error as soon as it is needed. Raises DataError for a folder without any.
+    """
     found: list[Path] = []
     for folder in folders:
-        here = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        here = []
+        for each in scan([folder]) if folder.is_dir() else ():
+            if each.path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+                continue
+            reason = each.reason if isinstance(each, Skip) else None
+            if reason is None and left_out is not None:
+                reason = _why_unreadable(each.path)
+            if reason is None:
+                here.append(each.path)
+            elif left_out is not None:
+                left_out(each.path, reason)
+            else:
+                raise DataError(f"{each.path}: {reason}. Unpack this data set again.")
         if not here:
-            raise DataError(f"{folder} holds no JPEG or PNG photograph.")
-        found += here
+            raise DataError(f"{folder} holds no JPEG or PNG photograph that can be read.")
+        found += sorted(here)
     return found
+
+
+def _why_unreadable(path: Path) -> str | None:
+    try:
+        decode(read_file(path), VIEW)
+    except Unreadable as error:
+        return str(error)
+    return None
 
 
 def plan_versions(
@@ -106,9 +144,9 @@ def plan_versions(
 def render(version: Version) -> bytes:
     """The version as the bytes of a picture file: a JPEG for `jpeg`, else a PNG.
 
-    Raises `imgrank.images.decode.Unreadable` if the photograph cannot be read.
+    Raises DataError, which names it, if the photograph cannot be read.
     """
-    image = decode(version.photograph.read_bytes())
+    image = read_picture(version.photograph)
     if version.frame is not None:
         image = _framed(image, random.Random(version.frame))
     if version.grade <= 0:
@@ -128,6 +166,14 @@ def render(version: Version) -> bytes:
             return _png(_exposed(image, strength))
         case "downscale":
             return _png(_shortened(image, round(strength)))
+
+
+def read_picture(path: Path, size: int | None = None) -> Image.Image:
+    """The picture at `path`, as `decode` gives it. Raises DataError, which names the file."""
+    try:
+        return decode(read_file(path), size)
+    except Unreadable as error:
+        raise DataError(f"{path} of the data set cannot be used: {error}") from error
 
 
 def strength_of(kind: Kind, grade: float) -> float:

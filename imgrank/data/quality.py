@@ -25,7 +25,13 @@ import numpy as np
 from PIL import Image
 
 from imgrank.data.agiqa3k import read_agiqa3k
-from imgrank.data.distortions import Version, find_photographs, plan_versions, render
+from imgrank.data.distortions import (
+    Version,
+    find_photographs,
+    plan_versions,
+    read_picture,
+    render,
+)
 from imgrank.data.features import Pixels, TokenLayout, TokenSet, fill, open_cache
 from imgrank.data.split import Part, split_by_group
 from imgrank.images.decode import decode, to_square
@@ -53,6 +59,10 @@ VIEWS = 4  # of each training picture of AGIQA-3k
 Progress = Callable[[str, int, int], None]
 
 
+def _say_nothing(line: str) -> None:
+    """For those who do not ask which pictures were left out."""
+
+
 def tower_digest(backbone: Backbone) -> str:
     """Hex sha256 of what image tokens depend on: the trunk's weights, not its text tower or head.
 
@@ -75,6 +85,7 @@ class Tokens:
     """Where a data set lies and how its pictures become tokens, computed once and kept.
 
     root: folder of the data sets.  cache: folder of the kept tokens.  sources: which image tokens.
+    report: takes a line about each picture that is left out.
     """
 
     root: Path
@@ -82,6 +93,7 @@ class Tokens:
     backbone: Backbone
     progress: Progress
     sources: Sequence[str] = ("grid", "statistics")
+    report: Callable[[str], None] = _say_nothing
 
     def of(
         self,
@@ -117,7 +129,7 @@ def load_agiqa3k(tokens: Tokens) -> TokenSet:
     size = tokens.backbone.image_size
 
     def pixels(index: int) -> Pixels:
-        return to_square(decode(rated[index].path.read_bytes(), size), size)
+        return to_square(read_picture(rated[index].path, size), size)
 
     groups = tuple(row.subject for row in rated)
     return tokens.of(
@@ -139,7 +151,7 @@ def load_agiqa3k_views(tokens: Tokens) -> TokenSet:
     size = tokens.backbone.image_size
 
     def pixels(index: int) -> Pixels:
-        image = decode(seen[index // VIEWS].path.read_bytes(), None)
+        image = read_picture(seen[index // VIEWS].path)
         return to_square(another_view(image, random.Random(index)), size)
 
     return tokens.of(
@@ -183,8 +195,17 @@ def load_distortions(tokens: Tokens) -> TokenSet:
 
 
 def load_photographs(tokens: Tokens) -> TokenSet:
-    """Three grades of every distortion of all photographs below `root` itself."""
-    versions = plan_versions(find_photographs([tokens.root]), 3, seed=0, augment=False)
+    """Three grades of every distortion of all photographs below `root` itself.
+
+    They should be good ones: each is taken for undistorted. Those that cannot be read are reported
+    and left out; raises DataError if none is left.
+    """
+
+    def left_out(path: Path, reason: str) -> None:
+        tokens.report(f"left out: {path}: {reason}")
+
+    photographs = find_photographs([tokens.root], left_out)
+    versions = plan_versions(photographs, 3, seed=0, augment=False)
     return _of_versions(tokens, "photographs", versions)
 
 
@@ -234,6 +255,7 @@ DATA_SETS = {
         "OASIS and Flickr8k photographs, made worse by known grades", load_distortions
     ),
     "photographs": DataSet(
-        "your own: all photographs below ROOT, made worse by known grades", load_photographs
+        "your own: all photographs below ROOT, good ones only, made worse by known grades",
+        load_photographs,
     ),
 }

@@ -8,7 +8,8 @@ warning. Needs scipy, which the extra `train` brings.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ __all__ = [
     "official_accuracy",
     "pair_accuracy",
     "plcc",
+    "require_scipy",
     "srcc",
 ]
 
@@ -115,6 +117,18 @@ def bootstrap(
     return float(low), float(high)
 
 
+def require_scipy(what: str) -> ModuleType:
+    """`scipy.stats`. what: what is being done; long work asks before it begins.
+
+    Raises MissingExtra if scipy is not installed.
+    """
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise MissingExtra(what, "train") from error
+    return cast(ModuleType, stats)
+
+
 def _vectors(
     truth: Vector, score: Vector
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -128,10 +142,7 @@ def _correlation(name: str, truth: Vector, score: Vector) -> float:
     y, s = _vectors(truth, score)
     if len(y) < 2 or np.ptp(y) == 0 or np.ptp(s) == 0:
         return float("nan")
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise MissingExtra("measuring a ranking", "train") from error
+    stats = require_scipy("measuring a ranking")
     return float(getattr(stats, name)(y, s).statistic)
 
 

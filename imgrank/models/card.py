@@ -6,6 +6,7 @@ shows figures of other weights than those beside it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
 
     notes: data, terms and limits, Markdown.   training: one line each: command, seed, time.
     """
-    lines = ["---", f"license: {config['licence'].split(';')[0].lower()}", "library_name: imgrank"]
+    licence = re.split("[;:]", config["licence"])[0].strip().lower()  # the name, without its reason
+    lines = ["---", f"license: {licence}", "library_name: imgrank"]
     lines += ["---", "", f"# {config['name']}", ""]
     for task, facts in config["tasks"].items():
         low, high = facts["range"]

@@ -12,7 +12,7 @@ What we changed and why:
   (`warm_start.py`): what tells sharpness and noise is otherwise found late;
 * one instruction may be fed by several data sets in turn, each with a share of the batches.
 
-Run:  python -m imgrank.train.adapter adapter-tiny-quality.toml --root DATA --out OUT --backbone DIR
+Run:  imgrank train adapter --recipe adapter-tiny-quality.toml --root DATA --out OUT
 `DATA` holds the folders that the data sets name (see imgrank/data/). The first run computes the
 tokens and tells their size. Ctrl-C saves; the same line goes on, bit for bit.
 Expected: the figures in the model card of imgrank/weights/tiny-quality.
@@ -21,12 +21,10 @@ Expected: the figures in the model card of imgrank/weights/tiny-quality.
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +33,15 @@ from torch import Tensor
 
 from imgrank.data.features import TokenSet
 from imgrank.data.quality import DATA_SETS, Tokens
-from imgrank.errors import UsageError
+from imgrank.errors import CheckpointError, DataError, UsageError
+from imgrank.evaluate.metrics import require_scipy
 from imgrank.evaluate.scoring import tokens_of, validate
 from imgrank.models.adapter import Adapter, AdapterConfig
 from imgrank.models.backbone import Backbone
 from imgrank.models.card import model_card
-from imgrank.models.checkpoint import save_checkpoint
+from imgrank.models.checkpoint import CARD, load_tensors, save_checkpoint
 from imgrank.train import losses
+from imgrank.train.adapter_recipe import Config, Source, load_recipe, override
 from imgrank.train.run import (
     JsonLines,
     cosine_with_warmup,
@@ -52,68 +52,28 @@ from imgrank.train.run import (
 )
 from imgrank.train.warm_start import warm_start
 
-__all__ = ["DATA_SETS", "Config", "Source", "draw_batch", "load_recipe", "run", "train"]
+__all__ = [
+    "DATA_SETS",
+    "Config",
+    "Source",
+    "Trained",
+    "draw_batch",
+    "load_recipe",
+    "override",
+    "run",
+    "train",
+]
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Source:
-    """One data set and how batches are drawn from it."""
+class Trained:
+    """A finished training. adapter: its averaged weights, in evaluation mode."""
 
-    data: str  # a key of DATA_SETS
-    share: float = 1.0  # of the batches
-    groups: int = 0  # so many groups (photographs) a batch, all their rows; 0: rows by value
-    value_step: float = 0.5  # values are uniform in steps of this size
-    within: bool = False  # rank only pairs of one group
-
-
-@dataclass(frozen=True)
-class Config:
-    """A recipe: everything that changes the result. Paths and devices are arguments of `run`."""
-
-    name: str  # of the checkpoint
-    task: str  # key of imgrank's known tasks
-    prompt: str  # the instruction, as given to the text tower
-    unit: str  # of the scores
-    range: tuple[float, float]  # of the scores' scale
-    licence: str  # of the trained weights: a name, then after ";" what it rests on
-    sources: tuple[Source, ...]
-    tokens: tuple[str, ...] = ("grid", "statistics")  # which of the backbone's image tokens
-    notes: str = ""  # for the model card: data, their terms, limits; Markdown
-    model: Mapping[str, Any] = field(default_factory=dict)  # fields of AdapterConfig
-    rank_loss: Literal["rank_bce", "rank_hinge", "none"] = "rank_bce"
-    reg_loss: Literal["reg_log_smooth_l1", "reg_smooth_l1"] = "reg_smooth_l1"
-    alpha: float = losses.ALPHA  # weight of the regression loss
-    batch: int = 64  # images a step, where rows are drawn by value
-    steps: int = 2000
-    lr: float = 1e-3  # peak
-    warmup: int = 100  # steps
-    weight_decay: float = 0.01  # not on biases, norms and single vectors
-    clip: float = 1.0  # largest norm of the gradient
-    average: float = 0.998  # decay of the averaged weights, which are what is kept
-    seed: int = 0
-    evaluate_every: int = 250  # steps
-    save_every: int = 250  # steps
-
-
-def load_recipe(path: str | Path) -> Config:
-    """A TOML recipe: a file, or the name of one beside this module in recipes/.
-
-    Raises UsageError if it is not there, or lacks or misspells a field.
-    """
-    file = Path(path)
-    text = file if file.is_file() else resources.files("imgrank.train") / "recipes" / str(path)
-    try:
-        values = tomllib.loads(text.read_text(encoding="utf-8"))
-        values["sources"] = tuple(Source(**source) for source in values.get("sources", ()))
-        for name in ("range", "tokens"):
-            values[name] = tuple(values[name])
-        return Config(**values)
-    except FileNotFoundError:
-        raise UsageError(f"there is no recipe {path}") from None
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise UsageError(f"the recipe {path} cannot be used: {error}") from error
+    adapter: Adapter
+    seconds: float  # of all the runs that it took
+    steps: int  # of this run alone; 0: it had been finished before
 
 
 def draw_batch(
@@ -172,10 +132,11 @@ def optimiser(config: Config, adapter: Adapter) -> torch.optim.AdamW:
 
 def train(
     config: Config, sets: Mapping[str, TokenSet], text: Tensor, out: Path, report: Report
-) -> Adapter | None:
+) -> Trained | None:
     """The loop. text: tokens of the instruction [T, Dt].  out: folder of state and log.
 
-    Returns the adapter with averaged weights, or None if it was stopped before the end.
+    Returns None if it was stopped before the end. Raises CheckpointError if `out` holds the state
+    of other settings.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -185,9 +146,9 @@ def train(
     optimizer = optimiser(config, adapter)
     recipe = asdict(config)
     state = load_state(out / "state.pt", recipe)
-    first = 0
+    first, before = 0, 0.0
     if state is not None:
-        first = state["step"]
+        first, before = state["step"], state.get("seconds", 0.0)
         adapter.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         averaged = state["averaged"]
@@ -221,21 +182,25 @@ def train(
             log.write({"step": step, "data": source.data, **row})
             if step - first in (10, 100):
                 report(f"about {remaining(started, step - first, config.steps - step)} left")
-            if step % config.evaluate_every == 0 or step == config.steps:
+            evaluate = step % config.evaluate_every == 0 or step == config.steps
+            # Saved first: whatever measuring may meet, the steps are not lost.
+            if evaluate or step % config.save_every == 0 or stop.asked:
+                state = {"step": step, "model": adapter.state_dict(), "averaged": averaged}
+                state["optimizer"] = optimizer.state_dict()
+                state["seconds"] = before + time.monotonic() - started
+                save_state(out / "state.pt", recipe, state)
+            if evaluate:
                 mean.load_state_dict(averaged)
                 figures = validate(mean, sets, text)
                 log.write({"step": step, **figures})
                 left = remaining(started, step - first, config.steps - step)
                 report(f"step {step}/{config.steps}  {figures}  {left} left")
-            if step % config.save_every == 0 or stop.asked or step == config.steps:
-                state = {"step": step, "model": adapter.state_dict(), "averaged": averaged}
-                state["optimizer"] = optimizer.state_dict()
-                save_state(out / "state.pt", recipe, state)
     if step < config.steps:
         report(f"stopped after step {step}; run the same line to go on")
         return None
     mean.load_state_dict(averaged)
-    return mean.eval()
+    seconds = before + (time.monotonic() - started if step > first else 0.0)
+    return Trained(mean.eval(), seconds, step - first)
 
 
 def run(
@@ -245,42 +210,103 @@ def run(
     backbone: Path,
     cache: Path | None = None,
     report: Report = lambda line: None,
+    command: str = "imgrank.train.adapter.run, called from Python",
 ) -> Path | None:
     """Tokens, training, checkpoint. Returns the checkpoint's folder; None if it was stopped.
 
     root: folder of the data sets.  out: of state, log and checkpoint.  backbone: a backbone folder.
     cache: folder of the token caches, `out`/tokens if None.  report: takes each line of progress.
-    Raises DataError if a data set is missing, UsageError if the recipe names an unknown one.
+    command: how this was called, for the model card.
+    Raises MissingExtra without scipy and UsageError for a recipe that cannot be used, both before
+    any work; DataError if a data set is missing; CheckpointError.
     """
+    require_scipy("training an adapter")
     unknown = [source.data for source in config.sources if source.data not in DATA_SETS]
-    if unknown or not config.sources:
+    if unknown:
         raise UsageError(
-            f"the recipe names {', '.join(unknown) or 'no data set'}; "
-            f"there are {', '.join(sorted(DATA_SETS))}"
+            f"the recipe names {', '.join(unknown)}; there are {', '.join(sorted(DATA_SETS))}"
         )
     tower = Backbone(backbone)
-    widths = tower.spec.widths
-    shape = {"image_widths": {n: widths[n] for n in config.tokens}, "text_width": widths["text"]}
-    config = replace(config, model={**shape, **config.model})
+    config = _fitted(config, tower)
 
     def progress(what: str, done: int, total: int) -> None:
         report(f"{what}: {done} of {total}")
 
-    tokens = Tokens(root, cache or out / "tokens", tower, progress, config.tokens)
+    tokens = Tokens(root, cache or out / "tokens", tower, progress, config.tokens, report)
     sets = {source.data: DATA_SETS[source.data].load(tokens) for source in config.sources}
+    for name, data in sets.items():
+        if not len(data.rows("train")):
+            raise DataError(f"{name} has no picture to train on.")
+    for source in config.sources:
+        data = sets[source.data]
+        photographs = {data.groups[row] for row in data.rows("train")}
+        if source.groups > len(photographs):
+            raise UsageError(
+                f"groups = {source.groups}: {source.data} has only {len(photographs)} to train on."
+            )
     text = tower.text_tokens([config.prompt])[0].clone()  # [T, Dt]
     tower.drop()
-    started = time.monotonic()
-    adapter = train(config, sets, text, out, report)
-    if adapter is None:
+    trained = train(config, sets, text, out, report)
+    if trained is None:
         return None
-    minutes = (time.monotonic() - started) / 60
     folder = out / config.name
-    facts = {
+    # Matrices survive half precision; gains and biases of the first norms would not quite.
+    values = trained.adapter.state_dict().items()
+    tensors = {name: value.half() if value.ndim > 1 else value for name, value in values}
+    if not trained.steps and _holds(folder, tensors):
+        report(f"{folder} was finished before and is left as it is")
+        return folder
+    facts = _facts(config, tower, trained.adapter, command)
+    shares = sum(source.share for source in config.sources)
+    training = [
+        f"command: `{command}`",
+        f"{config.steps} steps, seed {config.seed}, {trained.seconds / 60:.1f} minutes on "
+        f"{torch.get_num_threads()} CPU thread(s), cached tokens not counted",
+        "data sets: "
+        + ", ".join(f"{s.data} ({s.share / shares:.0%} of steps)" for s in config.sources),
+        f"{sum(p.numel() for p in trained.adapter.parameters()) / 1e6:.2f} M parameters",
+    ]
+    save_checkpoint(folder, facts, tensors, model_card(facts, config.notes, training))
+    report(f"wrote {folder}")
+    return folder
+
+
+def _fitted(config: Config, tower: Backbone) -> Config:
+    """The recipe with the widths of the backbone. Raises UsageError if they cannot make a model."""
+    widths = tower.spec.widths
+    if unknown := [name for name in config.tokens if name not in ("grid", "statistics")]:
+        raise UsageError(f"there are no tokens {', '.join(unknown)}, only grid and statistics.")
+    if absent := [name for name in config.tokens if name not in widths]:
+        raise UsageError(f"the backbone {tower.name} has no tokens {', '.join(absent)}.")
+    shape = {"image_widths": {n: widths[n] for n in config.tokens}, "text_width": widths["text"]}
+    config = replace(config, model={**shape, **config.model})
+    try:
+        with torch.device("meta"):  # shapes only
+            Adapter(AdapterConfig.from_dict(config.model))
+    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+        raise UsageError(f"the recipe's `model` makes no adapter: {error}") from error
+    return config
+
+
+def _holds(folder: Path, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether this is a whole checkpoint of these very weights."""
+    try:
+        there = load_tensors(folder, as_stored=True)
+    except (CheckpointError, OSError):
+        return False
+    same = there.keys() == tensors.keys()
+    return (
+        same and all(torch.equal(there[n], tensors[n]) for n in there) and (folder / CARD).is_file()
+    )
+
+
+def _facts(config: Config, tower: Backbone, adapter: Adapter, command: str) -> dict[str, Any]:
+    """The checkpoint's config, see `models/checkpoint.py`."""
+    return {
         "kind": "adapter",
         "name": config.name,
         "licence": config.licence,
-        "made_by": f"imgrank train adapter, recipe {config.name}, seed {config.seed}",
+        "made_by": command,
         "backbone": {
             "name": tower.name,
             "digest": f"sha256:{tower.identity}",
@@ -298,16 +324,3 @@ def run(
             }
         },
     }
-    # Matrices survive half precision; gains and biases of the first norms would not quite.
-    tensors = {n: v.half() if v.ndim > 1 else v for n, v in adapter.state_dict().items()}
-    training = [
-        f"command: `imgrank train adapter --recipe adapter-{config.name}.toml --root DATA "
-        f"--out OUT --backbone {tower.name} --threads {torch.get_num_threads()}`",
-        f"{config.steps} steps, seed {config.seed}, {minutes:.1f} minutes on "
-        f"{torch.get_num_threads()} CPU thread(s), cached tokens not counted",
-        "data sets: " + ", ".join(f"{s.data} ({s.share:.0%} of steps)" for s in config.sources),
-        f"{sum(p.numel() for p in adapter.parameters()) / 1e6:.2f} M parameters",
-    ]
-    save_checkpoint(folder, facts, tensors, model_card(facts, config.notes, training))
-    report(f"wrote {folder}")
-    return folder

@@ -96,6 +96,36 @@ def test_find_photographs(photograph: Path) -> None:
         find_photographs([empty])
 
 
+def test_hidden_files_do_not_count_and_unreadable_ones_are_told(photograph: Path) -> None:
+    folder = photograph.parent
+    (folder / "._scene.png").write_bytes(b"\0\5\x16\7")
+    (folder / ".thumbs").mkdir()
+    (folder / ".thumbs" / "a.png").write_bytes(photograph.read_bytes())
+    broken = folder / "a.jpg"
+    broken.write_bytes(b"\xff\xd8\xff")
+    told: list[tuple[Path, str]] = []
+    assert find_photographs([folder], lambda *one: told.append(one)) == [photograph]
+    assert [path for path, _ in told] == [broken]
+    assert find_photographs([folder]) == [broken, photograph]  # not opened yet
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        render(Version(broken, "blur", 1))
+    photograph.unlink()
+    with pytest.raises(DataError, match="no JPEG or PNG"):
+        find_photographs([folder], lambda *one: None)
+    with pytest.raises(DataError, match="no JPEG or PNG"):
+        find_photographs([folder / "nowhere"])
+
+
+def test_photographs_come_in_the_order_of_their_paths(photograph: Path) -> None:
+    """The cached tokens of the published recipe are in this order."""
+    folder = photograph.parent
+    for name in ("z.png", "B.jpg", "scene/a.png", "b.jpeg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(photograph.read_bytes())
+    found = [path.relative_to(folder).as_posix() for path in find_photographs([folder])]
+    assert found == ["B.jpg", "b.jpeg", "scene/a.png", "scene.png", "z.png"]
+
+
 def test_split_keeps_groups_together_and_is_stable() -> None:
     groups = [f"g{n % 50}" for n in range(500)]
     parts = split_by_group(groups, seed=1)

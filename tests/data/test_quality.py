@@ -14,6 +14,7 @@ from PIL import Image
 
 from imgrank.data import quality
 from imgrank.data.split import split_by_group
+from imgrank.errors import DataError
 
 
 class Backbone:
@@ -104,6 +105,15 @@ def test_distortions(root: Path) -> None:
 def test_held_out_photographs_are_never_trained_on(root: Path) -> None:
     data = load(quality.load_held_out, root)
     assert (len(data.targets), set(data.parts)) == (14, {"test"})
+
+
+def test_an_unreadable_picture_of_a_published_set_is_named(root: Path) -> None:
+    (root / "agiqa3k" / "images" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError, match=r"3\.png"):
+        load(quality.load_agiqa3k, root)
+    (root / "oasis" / "images" / "oasis4.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"oasis4\.png"):
+        load(quality.load_distortions, root)
 
 
 def test_tower_digest_ignores_what_tokens_do_not_depend_on() -> None:

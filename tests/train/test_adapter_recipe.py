@@ -1,7 +1,9 @@
 """The adapter recipe on a made-up data set: it learns, resumes bit for bit, draws as it says."""
 
 import json
+import shlex
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from click.testing import CliRunner, Result
+from PIL import Image
 from torch import Tensor
 
+from imgrank.cli.train import train
 from imgrank.data.features import TokenCache, TokenLayout, TokenSet, fill, open_cache
-from imgrank.errors import CheckpointError, UsageError
+from imgrank.errors import CheckpointError, MissingExtra, UsageError
 from imgrank.evaluate.scoring import score_rows, tokens_of
 from imgrank.models.adapter import Adapter, AdapterConfig
+from imgrank.models.checkpoint import CARD, read_config
+from imgrank.models.checkpoint import CONFIG as CONFIG_FILE
 from imgrank.train import adapter as recipe
 from imgrank.train import run
 from imgrank.train.warm_start import warm_start
@@ -97,9 +104,9 @@ CONFIG = recipe.Config(
 
 
 def trained(config: recipe.Config, data: TokenSet, out: Path) -> Adapter:
-    adapter = recipe.train(config, {"toy": data}, TEXT, out, lambda line: None)
-    assert adapter is not None
-    return adapter
+    found = recipe.train(config, {"toy": data}, TEXT, out, lambda line: None)
+    assert found is not None
+    return found.adapter
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -211,6 +218,130 @@ def test_embedded_recipe_and_wrong_ones(tmp_path: Path) -> None:
         recipe.load_recipe(wrong)
     with pytest.raises(UsageError, match="toy; there are agiqa3k, agiqa3k-views"):
         recipe.run(CONFIG, tmp_path, tmp_path / "out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": "abc"}, "steps = 'abc'"),
+        ({"steps": 0}, "steps = 0 must be above 0"),
+        ({"steps": True}, "steps = True"),
+        ({"reg_loss": "abc"}, "reg_loss = 'abc'.*reg_smooth_l1"),
+        ({"model": 3}, "model = 3"),
+        ({"model": {"layerz": 3}}, "model.layerz"),
+        ({"model": {"rank_head": "abc"}}, "model.rank_head = 'abc'"),
+        ({"sources": 3}, "sources = 3"),
+        ({"sources": [{"data": "toy", "shares": 1}]}, "shares"),
+        ({"sources": [{"data": "toy", "share": -1}]}, "share = -1"),
+        ({"sources": []}, "at least one"),
+        ({"range": [5, 0]}, "must rise"),
+        ({"lr": float("nan")}, "lr = nan"),
+        ({"average": 1}, "below 1"),
+        ({"name": "../up"}, "name of a folder"),
+        ({"stepps": 1}, "no field stepps"),
+    ],
+)
+def test_impossible_values_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        recipe.override(CONFIG, values)
+
+
+def test_other_data_do_not_inherit_licence_and_notes() -> None:
+    own = recipe.load_recipe("adapter-tiny-quality.toml")
+    assert recipe.override(own, {}) == own
+    other = recipe.override(own, {"sources": [{"data": "photographs"}]})
+    assert other.licence.startswith("unknown: ")
+    assert "photographs" in other.notes
+    assert "AGIQA" not in other.notes
+    told = recipe.override(own, {"sources": [{"data": "photographs"}], "licence": "CC0-1.0"})
+    assert told.licence == "CC0-1.0"
+    longer = recipe.override(own, {"steps": 7})
+    assert longer.licence == own.licence
+    assert longer.notes.startswith(own.notes)
+    assert "steps: 7, in the recipe 2500" in longer.notes
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(0)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for n in range(10):
+        pixels = draw.integers(0, 255, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+    return folder
+
+
+SMALL = ["--data", "photographs", "--threads", "1", "--steps", "2", "--set", "batch=8"]
+
+
+def trains(folder: Path, out: Path, *more: str) -> Result:
+    line = ["adapter", "--root", str(folder), "--out", str(out), *SMALL, *more]
+    return CliRunner().invoke(train, line)
+
+
+def test_a_checkpoint_tells_how_it_was_made_and_is_made_once(
+    photographs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "demo"
+    (photographs / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    first = trains(photographs, out)
+    assert first.exit_code == 0, first.output
+    assert f"left out: {photographs / 'broken.jpg'}" in first.output
+    config = read_config(out / "demo", "adapter")
+    assert (config["name"], config["licence"][:8]) == ("demo", "unknown:")
+    words = ["--data", "photographs", "--root", str(photographs), "--out", str(out)]
+    words += ["--steps", "2", "--set", "batch=8", "--threads", "1"]
+    assert config["made_by"] == "imgrank train adapter " + shlex.join(words)
+    card = (out / "demo" / CARD).read_text()
+    assert card.startswith("---\nlicense: unknown\n")
+    assert f"command: `{config['made_by']}`" in card
+    assert "AGIQA" not in card
+
+    (out / "demo" / CARD).write_text(card + "measured since")
+    again = trains(photographs, out)
+    assert "left as it is" in again.output
+    assert (out / "demo" / CARD).read_text() == card + "measured since"
+    (out / "demo" / CONFIG_FILE).unlink()
+    assert "wrote" in trains(photographs, out).output
+    assert (out / "demo" / CARD).read_text() == card  # the minutes too: the state knows them
+
+
+def test_bad_settings_end_before_any_work(photographs: Path, tmp_path: Path) -> None:
+    for assignment in ("lr=abc", "reg_loss=abc", "model=3", "model={width=7}", "tokens=['abc']"):
+        result = trains(photographs, tmp_path / "out", "--set", assignment)
+        assert isinstance(result.exception, UsageError), assignment
+        assert not (tmp_path / "out").exists()
+
+
+def test_without_scipy_nothing_is_begun(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    result = trains(photographs, tmp_path / "out")
+    assert isinstance(result.exception, MissingExtra)
+    assert "imgrank[train]" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_measuring_meets_costs_no_step(
+    data: TokenSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object) -> dict[str, float]:
+        raise RuntimeError("measuring")
+
+    whole = trained(CONFIG, data, tmp_path / "whole")
+    config = replace(CONFIG, save_every=100)
+    monkeypatch.setattr(recipe, "validate", fails)
+    with pytest.raises(RuntimeError, match="measuring"):
+        trained(config, data, tmp_path / "out")
+    monkeypatch.undo()
+    said: list[str] = []
+    found = recipe.train(config, {"toy": data}, TEXT, tmp_path / "out", said.append)
+    assert "resumed at step 3" in said
+    assert found is not None
+    assert found.steps == 3
+    assert same(found.adapter.state_dict(), whole.state_dict())
 
 
 def test_warm_start_holds_ridge_solutions(data: TokenSet) -> None:
