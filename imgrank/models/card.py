@@ -20,7 +20,9 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
 
     notes: data, terms and limits, Markdown.   training: one line each: command, seed, time.
     """
-    licence = re.split("[;:]", config["licence"])[0].strip().lower()  # the name, without its reason
+    # A bare name, or words that the Hub has no name for.
+    plain = re.fullmatch(r"[\w.-]+", config["licence"])
+    licence = config["licence"].lower() if plain else "other"
     lines = ["---", f"license: {licence}", "library_name: imgrank"]
     lines += ["---", "", f"# {config['name']}", ""]
     for task, facts in config["tasks"].items():

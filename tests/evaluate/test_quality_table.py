@@ -89,7 +89,7 @@ ROW = {
 
 def test_record_changes_config_and_card_but_no_weight(tmp_path: Path) -> None:
     card = model_card(CONFIG, "Made-up pictures.", ["seed 0"])
-    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert card.startswith("---\nlicense: other\n")
     assert "Not measured yet." in card
     written = save_checkpoint(tmp_path, CONFIG, {"a": torch.ones(2).half()}, card)
     for _ in range(2):  # the second time replaces the first table

@@ -294,7 +294,7 @@ def test_a_checkpoint_tells_how_it_was_made_and_is_made_once(
     words += ["--steps", "2", "--set", "batch=8", "--threads", "1"]
     assert config["made_by"] == "imgrank train adapter " + shlex.join(words)
     card = (out / "demo" / CARD).read_text()
-    assert card.startswith("---\nlicense: unknown\n")
+    assert card.startswith("---\nlicense: other\n")
     assert f"command: `{config['made_by']}`" in card
     assert "AGIQA" not in card
 
