@@ -141,19 +141,6 @@ class Store:
 
         return self._database.read(work, {})
 
-    def has_score(self, digest: bytes, ranker: str, prompt: str) -> bool:
-        """Whether `scores` would find one (or a known absence)."""
-
-        def work(db: sqlite3.Connection) -> bool:
-            row = db.execute(
-                "SELECT 1 FROM scores JOIN queries ON queries.id = scores.query"
-                " WHERE ranker = ? AND prompt = ? AND digest = ?",
-                (_text(ranker), _text(prompt), digest),
-            ).fetchone()
-            return row is not None
-
-        return self._database.read(work, False)
-
     def features(self, digest: bytes, source: str) -> dict[str, NDArray[Any]]:
         """Arrays of one picture from one source, by name; {} if there are none."""
 

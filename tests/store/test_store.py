@@ -109,8 +109,8 @@ def test_names_that_are_not_utf8(store: Store) -> None:
 def test_a_prompt_that_is_not_utf8(store: Store) -> None:
     prompt, other = os.fsdecode(b"caf\xe9"), os.fsdecode(b"caf\xe8")
     store.put(Batch(scores=[ScoreRow(A, RANKER, prompt, Score(1.0))]))
-    assert store.has_score(A, RANKER, prompt)
-    assert not store.has_score(A, RANKER, other)
+    assert store.scores([A], RANKER, prompt)
+    assert not store.scores([A], RANKER, other)
 
 
 def test_scores_belong_to_one_ranker_and_one_prompt(store: Store) -> None:
@@ -127,16 +127,16 @@ def test_scores_belong_to_one_ranker_and_one_prompt(store: Store) -> None:
     assert store.scores([A], RANKER, "a cat") == {A: Score(2.0)}
     assert store.scores([A], "other", PROMPT) == {A: Score(3.0)}
     assert store.scores([A], "other", "a cat") == {}
-    assert store.has_score(A, "other", PROMPT)
-    assert not store.has_score(A, "other", "a cat")
-    assert not store.has_score(B, "other", PROMPT)
+    assert store.scores([A], "other", PROMPT)
+    assert not store.scores([A], "other", "a cat")
+    assert not store.scores([B], "other", PROMPT)
     store.put(Batch(scores=[ScoreRow(A, "other", PROMPT, Score(4.0))]))
     assert store.scores([A], "other", PROMPT) == {A: Score(4.0)}
 
 
 def test_an_absent_property_is_known(store: Store) -> None:
     store.put(Batch(scores=[ScoreRow(A, "measured", "date taken", Score(math.nan))]))
-    assert store.has_score(A, "measured", "date taken")
+    assert store.scores([A], "measured", "date taken")
     assert math.isnan(store.scores([A], "measured", "date taken")[A].value)
 
 
@@ -235,7 +235,7 @@ def test_threads_read_while_the_main_thread_writes(store: Store) -> None:
         try:
             while not done.is_set():
                 for digest in digests:
-                    if store.has_score(digest, RANKER, PROMPT):  # then its features are there too
+                    if store.scores([digest], RANKER, PROMPT):  # then its features are there too
                         assert store.features(digest, "tiny")["grid"][0, 0] == 7
         except BaseException as error:
             failures.append(error)
