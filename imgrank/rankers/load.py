@@ -10,7 +10,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
@@ -69,14 +72,22 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
     """The backbone that a checkpoint names; its digest decides, its name only helps people."""
     name = str(entry.config["backbone"]["name"])
     digest = str(entry.config["backbone"]["digest"]).removeprefix("sha256:")
-    named = [e for e in entries(settings.models_dir) if e.kind == "backbone"]
-    for backbone in sorted(named, key=lambda e: e.name != name):
-        if read_spec(backbone.folder).identity == digest:
-            return backbone_source(backbone.folder, settings.device)
+    for folder in _backbones(name, settings):
+        if read_spec(folder).identity == digest:
+            return backbone_source(folder, settings.device)
     raise CheckpointError(
         f"'{entry.name}' was trained on backbone '{name}', and no backbone here has its digest. "
         f"Put that backbone's folder into {settings.models_dir}."
     )
+
+
+def _backbones(name: str, settings: Settings) -> Iterator[Path]:
+    """Folders of backbones, the one of that name first: to look at another may mean to hash it."""
+    with suppress(ModelUnavailable, CheckpointError):
+        named = find(name, settings.models_dir)
+        if named.kind == "backbone":
+            yield named.folder
+    yield from (e.folder for e in entries(settings.models_dir) if e.kind == "backbone")
 
 
 def _embedded_for(query: Query) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import parse
+from imgrank.models import spec
 from imgrank.models.registry import EMBEDDED, entries, find, verify
 from imgrank.rankers.load import load_ranker, route
 from imgrank.settings import load_settings
@@ -128,3 +129,25 @@ def test_defaults_of_the_user() -> None:
     settings.config.write_text('[models]\nqualty = "tiny"\n')
     with pytest.raises(UsageError, match="qualty"):
         route(parse("a cat"), load_settings())
+
+
+def test_a_sort_on_the_embedded_models_hashes_no_backbone_of_the_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    big = load_settings().models_dir / "big"
+    shutil.copytree(EMBEDDED / "tiny", big)
+    (
+        big / "imgrank.json"
+    ).unlink()  # only a hash of all weights now tells what it is
+    hashed: list[Path] = []
+    sha256 = spec.file_sha256
+    monkeypatch.setattr(spec, "file_sha256", lambda path: hashed.append(path) or sha256(path))
+    assert route(parse("by image quality"), load_settings()).answer.label == "adapter tiny-quality"
+    assert [path for path in hashed if big in path.parents] == []
+
+
+def test_a_backbone_of_another_name_is_found_by_its_digest(own_quality: Path) -> None:
+    config = json.loads((own_quality / "config.json").read_text())
+    config["backbone"]["name"] = "renamed"
+    (own_quality / "config.json").write_text(json.dumps(config))
+    assert load_ranker("mine").source.identity == load_ranker("tiny-quality").source.identity
