@@ -234,16 +234,7 @@ def run(
 
     tokens = Tokens(root, cache or out / "tokens", tower, progress, config.tokens, report)
     sets = {source.data: DATA_SETS[source.data].load(tokens) for source in config.sources}
-    for name, data in sets.items():
-        if not len(data.rows("train")):
-            raise DataError(f"{name} has no picture to train on.")
-    for source in config.sources:
-        data = sets[source.data]
-        photographs = {data.groups[row] for row in data.rows("train")}
-        if source.groups > len(photographs):
-            raise UsageError(
-                f"groups = {source.groups}: {source.data} has only {len(photographs)} to train on."
-            )
+    _check_enough(config, sets)
     text = tower.text_tokens([config.prompt])[0].clone()  # [T, Dt]
     tower.drop()
     trained = train(config, sets, text, out, report)
@@ -269,6 +260,20 @@ def run(
     save_checkpoint(folder, facts, tensors, model_card(facts, config.notes, training))
     report(f"wrote {folder}")
     return folder
+
+
+def _check_enough(config: Config, sets: Mapping[str, TokenSet]) -> None:
+    """Raises DataError for a set without training rows, UsageError for batches it cannot fill."""
+    for name, data in sets.items():
+        if not len(data.rows("train")):
+            raise DataError(f"{name} has no picture to train on.")
+    for source in config.sources:
+        data = sets[source.data]
+        photographs = {data.groups[row] for row in data.rows("train")}
+        if source.groups > len(photographs):
+            raise UsageError(
+                f"groups = {source.groups}: {source.data} has only {len(photographs)} to train on."
+            )
 
 
 def _fitted(config: Config, tower: Backbone) -> Config:

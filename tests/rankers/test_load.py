@@ -136,9 +136,7 @@ def test_a_sort_on_the_embedded_models_hashes_no_backbone_of_the_users(
 ) -> None:
     big = load_settings().models_dir / "big"
     shutil.copytree(EMBEDDED / "tiny", big)
-    (
-        big / "imgrank.json"
-    ).unlink()  # only a hash of all weights now tells what it is
+    (big / "imgrank.json").unlink()  # only a hash of all weights now tells what it is
     hashed: list[Path] = []
     sha256 = spec.file_sha256
     monkeypatch.setattr(spec, "file_sha256", lambda path: hashed.append(path) or sha256(path))
