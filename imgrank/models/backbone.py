@@ -31,7 +31,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -65,12 +65,19 @@ class Backbone:
     """A backbone folder, its towers loaded at first use.
 
     folder: as for `read_spec`.   device: from `choose_device`.
+    overrides: tensors that stand in for the folder's own, by their OpenCLIP names.
     Raises CheckpointError, at construction if the folder is incomplete, at first use if the
     weights are not those that the folder's record names.
     """
 
-    def __init__(self, folder: Path, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device | None = None,
+        overrides: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.spec: BackboneSpec = read_spec(folder)
+        self.overrides = dict(overrides or {})
         self.device = device or torch.device("cpu")
         self.batch = CPU_BATCH if self.device.type == "cpu" else DEVICE_BATCH
         self.precision_note = ""
@@ -231,7 +238,19 @@ class Backbone:
                 )
         except (RuntimeError, OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"OpenCLIP cannot load {spec.folder}: {error}") from error
+        if self.overrides:
+            self._override(model)
         return model.eval().requires_grad_(False)
+
+    def _override(self, model: nn.Module) -> None:
+        try:
+            unknown = model.load_state_dict(self.overrides, strict=False).unexpected_keys
+        except RuntimeError as error:  # another shape
+            raise CheckpointError(
+                f"tensors do not fit the backbone {self.name}: {error}"
+            ) from error
+        if unknown:
+            raise CheckpointError(f"the backbone {self.name} has no {', '.join(unknown)}.")
 
 
 @contextmanager

@@ -29,12 +29,14 @@ __all__ = [
     "FORMAT",
     "WEIGHTS",
     "identity",
+    "load_overrides",
     "load_tensors",
     "read_config",
     "save_checkpoint",
 ]
 
 FORMAT = 1
+TOWER = "tower."
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
@@ -153,6 +155,19 @@ def load_tensors(folder: Path, as_stored: bool = False) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
     return tensors if as_stored else {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def load_overrides(folder: Path) -> dict[str, Tensor]:
+    """Tensors that stand in for the backbone's own, by their OpenCLIP names; {} for none.
+
+    In the file they are named `tower.NAME`. Raises as `load_tensors` does.
+    """
+    tensors = load_tensors(folder)
+    return {
+        name.removeprefix(TOWER): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(TOWER)
+    }
 
 
 def _replace(path: Path, data: bytes) -> None:

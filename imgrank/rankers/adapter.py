@@ -115,7 +115,10 @@ class AdapterRanker:
         return tokens
 
     def _text_tokens(self, query: Query) -> torch.Tensor:
+        import torch
+
         prompt = str(self.tasks[query.task or ""]["prompt"])
         if prompt not in self._text:
-            self._text[prompt] = self.source.backbone.text_tokens([prompt])[0]
+            tokens = torch.from_numpy(self.source.text_tokens([prompt])[0])
+            self._text[prompt] = tokens.to(self.source.backbone.device)
         return self._text[prompt]

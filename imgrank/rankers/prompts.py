@@ -83,10 +83,7 @@ class PromptRanker:
         return self._directions[key]
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        import numpy as np
-
-        embedded = self.source.backbone.encode_text(texts)
-        return np.asarray(embedded.float().cpu().numpy(), np.float32)
+        return self.source.text_embeddings(texts)
 
 
 def _poles(query: Query) -> Sequence[tuple[str, str]]:

@@ -2,15 +2,16 @@
 
 Decoding and resizing run in worker threads and need no torch; the model is loaded at the first
 batch. Features are float16, whether just computed or read back from the store, so that a score does
-not depend on which.
+not depend on which. What a prompt gives is kept as float32: there are few prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from imgrank.images.reading import DECODE_VERSION
 from imgrank.models.spec import BackboneSpec, read_spec
@@ -22,18 +23,67 @@ if TYPE_CHECKING:
 
     from imgrank.models.backbone import Backbone
 
-__all__ = ["BackboneSource", "backbone_source"]
+__all__ = ["BackboneSource", "Overrides", "TextMemory", "View", "backbone_source"]
+
+View = Literal["own", "squash", "squash-bilinear"]
+"""How a picture becomes a square: as the backbone's own config says; squashed, with the backbone's
+interpolation; squashed bilinearly (released ranking adapters)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Tensors of a checkpoint that stand in for those of its backbone: `tower.NAME` in its file.
+
+    digest: hex sha256 of the checkpoint's weights.   image, text: which towers have such tensors.
+    """
+
+    folder: Path
+    digest: str
+    image: bool = False
+    text: bool = False
+
+
+class TextMemory(Protocol):
+    """Where what the text tower said is kept between runs (the store is one)."""
+
+    def text(self, source: str, kind: str, text: str) -> NDArray[np.float32] | None:
+        """The array kept for a text, or None."""
+        ...
+
+    def put_text(self, source: str, kind: str, text: str, array: NDArray[np.float32]) -> None:
+        """Keeps an array."""
+        ...
 
 
 class BackboneSource:
-    """Pictures through one backbone; `pooled` [E], `statistics` [Ds], `grid` [P, Dg], float16."""
+    """Pictures through one backbone; `pooled` [E], `statistics` [Ds], `grid` [P, Dg], float16.
 
-    def __init__(self, spec: BackboneSpec, device: str = "auto") -> None:
+    identity: of the image features.   text_identity: of what prompts give.
+    memory: if set, what prompts gave is taken from there and kept there.
+    """
+
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        device: str = "auto",
+        view: View = "own",
+        overrides: Overrides | None = None,
+    ) -> None:
         self.spec = spec
         self.device = device
-        self.identity = f"{spec.name}:{spec.identity[:32]}.{DECODE_VERSION}"
+        self.overrides = overrides
+        self.resize_mode = spec.resize_mode if view == "own" else "squash"
+        self.interpolation = "bilinear" if view == "squash-bilinear" else spec.interpolation
+        base = f"{spec.name}:{spec.identity[:32]}"
+        own = (self.resize_mode, self.interpolation) == (spec.resize_mode, spec.interpolation)
+        seen = "" if own else f".{self.resize_mode}-{self.interpolation}"
+        image = f".{overrides.digest[:32]}" if overrides and overrides.image else ""
+        text = f".{overrides.digest[:32]}" if overrides and overrides.text else ""
+        self.identity = f"{base}.{DECODE_VERSION}{seen}{image}"
+        self.text_identity = f"{base}{text}"
         self.kept = frozenset({"pooled", "grid"} | ({"statistics"} if spec.statistics else set()))
         self.device_note = ""  # said by the loaded model: where it runs and why
+        self.memory: TextMemory | None = None
         self._backbone: Backbone | None = None
 
     @property
@@ -41,10 +91,12 @@ class BackboneSource:
         """The model, loaded at first use."""
         if self._backbone is None:
             from imgrank.models.backbone import Backbone
+            from imgrank.models.checkpoint import load_overrides
             from imgrank.models.device import choose_device
 
             device, self.device_note = choose_device(self.device)
-            self._backbone = Backbone(self.spec.folder, device)
+            tensors = load_overrides(self.overrides.folder) if self.overrides else {}
+            self._backbone = Backbone(self.spec.folder, device, tensors)
         return self._backbone
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
@@ -52,15 +104,43 @@ class BackboneSource:
         from imgrank.images.decode import decode, to_square  # Pillow, numpy: not for known scores
 
         size = self.spec.image_size
-        bilinear = self.spec.interpolation == "bilinear"
+        bilinear = self.interpolation == "bilinear"
         return to_square(decode(data, size), size, "bilinear" if bilinear else "bicubic")
 
     def compute(self, prepared: Sequence[Any]) -> list[Features]:
         """uint8 [S, S, 3] each -> features of each."""
         return list(self.backbone.encode_images(prepared))
 
+    def text_embeddings(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Prompts -> [n, E], L2-normalised. The text tower is loaded only for unknown ones."""
+        return self._texts("embedding", texts, lambda new: self.backbone.encode_text(new))
+
+    def text_tokens(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Prompts -> [n, T, Dt], after the final LayerNorm at all positions."""
+        return self._texts("tokens", texts, lambda new: self.backbone.text_tokens(new))
+
+    def _texts(
+        self, kind: str, texts: Sequence[str], run: Callable[[list[str]], Any]
+    ) -> NDArray[np.float32]:
+        import numpy as np
+
+        known: dict[str, NDArray[np.float32]] = {}
+        if self.memory is not None:
+            for text in texts:
+                if (array := self.memory.text(self.text_identity, kind, text)) is not None:
+                    known[text] = array
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            for text, array in zip(new, run(new).float().cpu().numpy(), strict=True):
+                known[text] = array
+                if self.memory is not None:
+                    self.memory.put_text(self.text_identity, kind, text, array)
+        return np.stack([known[text] for text in texts])
+
 
 @lru_cache(maxsize=4)
-def backbone_source(folder: Path, device: str = "auto") -> BackboneSource:
-    """The source of a backbone folder; one per folder and device, so that rankers share it."""
-    return BackboneSource(read_spec(folder), device)
+def backbone_source(
+    folder: Path, device: str = "auto", view: View = "own", overrides: Overrides | None = None
+) -> BackboneSource:
+    """The source of a backbone folder; one per set of arguments, so that rankers share it."""
+    return BackboneSource(read_spec(folder), device, view, overrides)
