@@ -8,17 +8,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
 from imgrank.models.checkpoint import WEIGHTS, read_config
 from imgrank.models.spec import file_sha256, read_spec
 
-__all__ = ["DEFAULT_BACKBONE", "EMBEDDED", "Entry", "entries", "find", "verify"]
+__all__ = ["DEFAULT_BACKBONE", "EMBEDDED", "Entry", "Listed", "entries", "find", "listed", "verify"]
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
+REGISTRY = Path(__file__).with_name("registry.toml")
 DEFAULT_BACKBONE = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A table of registry.toml, whose comments say what each field means; it may not be here.
+
+    revision: 40 hex digits, "" if unpinned.   bytes, image_size: 0 if unknown.
+    licence: "" if unknown.   unpublished: why it cannot be pulled, "" if it can.
+    """
+
+    name: str
+    kind: str
+    origin: str = ""
+    revision: str = ""
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    bytes: int = 0
+    licence: str = ""
+    research_only: bool = False
+    architecture: str = ""
+    tag: str = ""
+    image_size: int = 0
+    use: str = ""
+    backbone: str = ""
+    unpublished: str = ""
+    convert: Literal["", "aesthetic-head"] = ""
+
+    @property
+    def repository(self) -> str:
+        """OWNER/REPOSITORY on the Hub, "" if unpublished."""
+        return self.origin.removeprefix("hf:")
+
+
+@cache
+def listed() -> Mapping[str, Listed]:
+    """All models that are known by name and not in the package, in the order of the file."""
+    import tomllib
+
+    with REGISTRY.open("rb") as file:
+        tables = tomllib.load(file)
+    return MappingProxyType({name: Listed(name=name, **table) for name, table in tables.items()})
 
 
 @dataclass(frozen=True, slots=True)
