@@ -7,7 +7,8 @@
     quality = "tiny-quality"
 
 Every key below is also an environment variable (`IMGRANK_FEATURE_BUDGET=500MB`), except `models`.
-`IMGRANK_HOME` puts cache, data and configuration under one folder.
+`IMGRANK_HOME` puts cache, data and configuration under one folder. `HF_HUB_OFFLINE` and
+`TRANSFORMERS_OFFLINE` mean `offline` here too, whatever else is set: the Hub's client obeys them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Settings:
     cache_dir, data_dir: of the store, of data sets and checkpoints.
     config: the file, which may be absent.
     device: auto, cpu, mps, cuda or cuda:N.  offline: never open a socket.
+    offline_by: what asked for it ("--offline", "HF_HUB_OFFLINE", ...), "" if nothing did.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
     model: for all that is not measured.  models: by task, before everything else.
     """
@@ -43,6 +45,7 @@ class Settings:
     home: Path | None = None
     device: str = "auto"
     offline: bool = False
+    offline_by: str = ""
     feature_budget: int = 2_000_000_000
     threads: int | None = None
     model: str | None = None
@@ -84,6 +87,8 @@ def load_settings(*, environ: Mapping[str, str] | None = None, **flags: Any) -> 
     for key, given in flags.items():
         if given is not None:
             values[key] = _parsed(_PARSERS[key], given, f"--{key.replace('_', '-')}")
+    asked = _offline_by(values, flags, environ, config)
+    values |= {"offline": bool(asked), "offline_by": asked}
     values["cache_dir"] = values["cache_dir"] or _platform("cache")
     values["data_dir"] = values["data_dir"] or _platform("data")
     return Settings(home=home, config=config, **values)
@@ -159,6 +164,19 @@ def _parsed(parse: Callable[[Any], Any], value: object, origin: str) -> Any:
         return parse(value)
     except ValueError as error:
         raise UsageError(f"{origin}: {value!r} will not do; {error}.") from None
+
+
+def _offline_by(
+    values: Mapping[str, Any], flags: Mapping[str, Any], environ: Mapping[str, str], config: Path
+) -> str:
+    """What asks for offline, the flag first; "" if nothing does."""
+    if not values.get("offline"):
+        hub = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+        on = [name for name in hub if _SWITCH.get(environ.get(name, "").strip().lower())]
+        return on[0] if on else ""
+    if flags.get("offline") is not None:
+        return "--offline"
+    return "IMGRANK_OFFLINE" if environ.get("IMGRANK_OFFLINE", "").strip() else str(config)
 
 
 def _home(flag: object, environ: Mapping[str, str]) -> Path | None:

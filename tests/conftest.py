@@ -23,8 +23,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """IMGRANK_HOME of this test; nothing else that the user has set for imgrank applies."""
-    for name in [name for name in os.environ if name.startswith("IMGRANK_")]:
+    """IMGRANK_HOME of this test; nothing that the user has set for imgrank or the Hub applies."""
+    hub = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "HF_TOKEN")
+    for name in [name for name in os.environ if name.startswith("IMGRANK_") or name in hub]:
         monkeypatch.delenv(name)
     folder = tmp_path / "imgrank-home"
     monkeypatch.setenv("IMGRANK_HOME", str(folder))

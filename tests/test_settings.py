@@ -63,6 +63,24 @@ def test_precedence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings(offline=True).offline is True
 
 
+def test_who_asked_for_offline(home: Path) -> None:
+    def asked(*, flag: bool | None = None, **environ: str) -> tuple[bool, str]:
+        found = load_settings(environ={"IMGRANK_HOME": str(home), **environ}, offline=flag)
+        return found.offline, found.offline_by
+
+    assert asked() == (False, "")
+    assert asked(flag=True) == (True, "--offline")
+    assert asked(flag=True, HF_HUB_OFFLINE="1") == (True, "--offline")
+    assert asked(IMGRANK_OFFLINE="1") == (True, "IMGRANK_OFFLINE")
+    assert asked(HF_HUB_OFFLINE="1") == (True, "HF_HUB_OFFLINE")
+    assert asked(TRANSFORMERS_OFFLINE="YES", HF_HUB_OFFLINE="0") == (True, "TRANSFORMERS_OFFLINE")
+    # The Hub's client would refuse anyway.
+    assert asked(HF_HUB_OFFLINE="1", IMGRANK_OFFLINE="0") == (True, "HF_HUB_OFFLINE")
+    config = configure(home, "offline = true\n")
+    assert asked() == (True, str(config))
+    assert asked(IMGRANK_OFFLINE="no") == (False, "")
+
+
 def test_a_folder_of_its_own_for_data(home: Path, tmp_path: Path) -> None:
     assert load_settings(data_dir=tmp_path / "sets").data_dir == tmp_path / "sets"
     settings = load_settings(environ={"IMGRANK_HOME": str(home), "IMGRANK_CACHE_DIR": "~/fast"})
