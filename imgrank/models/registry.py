@@ -1,12 +1,19 @@
-"""Which models there are: those in the package and those in the user's data folder. No torch.
+"""Which models there are: in the package, in the user's data folder, known by name. No torch.
 
 A model is a folder: a backbone (it holds `open_clip_config.json`) or a checkpoint that names one
-(`config.json`, see `models/checkpoint.py`). Folders of the user may be named by path.
+(`config.json`, see `models/checkpoint.py`). One that was pulled also holds `origin.json`:
+
+    {"origin": "hf:OWNER/REPOSITORY", "repository": "OWNER/REPOSITORY", "revision": "<40 hex>",
+     "asked": "main", "files": {NAME: {"sha256": "<64 hex>", "bytes": 1}}, "licence": "mit", ...}
+
+Folders of the user may be named by path. Hidden ones are half-done pulls, never models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,14 +21,30 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
-from imgrank.models.checkpoint import WEIGHTS, read_config
-from imgrank.models.spec import file_sha256, read_spec
+from imgrank.models.checkpoint import WEIGHTS as OWN_WEIGHTS
+from imgrank.models.checkpoint import read_config
+from imgrank.models.spec import CONFIG, WEIGHTS, file_sha256, read_spec
 
-__all__ = ["DEFAULT_BACKBONE", "EMBEDDED", "Entry", "Listed", "entries", "find", "listed", "verify"]
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "EMBEDDED",
+    "Entry",
+    "Listed",
+    "absent",
+    "differences",
+    "entries",
+    "find",
+    "listed",
+    "same_origin",
+    "size_text",
+    "verify",
+]
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 REGISTRY = Path(__file__).with_name("registry.toml")
+ORIGIN = "origin.json"
 DEFAULT_BACKBONE = "tiny"
+REMOTE = ("hf:", "open_clip:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +91,18 @@ def listed() -> Mapping[str, Listed]:
 class Entry:
     """A model that is on this machine.
 
+    name: of its folder, or, if that was given by path, what its config says.
     kind: "backbone", the checkpoint's kind ("adapter", ...), or "damaged", with the problem.
     tasks: task key -> what its config records (prompt, unit, range, measured quality).
+    origin: what `origin.json` says, {} for one that was not pulled.
     """
 
     name: str
     kind: str
     folder: Path
-    where: Literal["embedded", "local"]
+    where: Literal["embedded", "pulled", "local"]
     config: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
     @property
@@ -89,6 +115,12 @@ class Entry:
         """Bytes on disk."""
         return sum(f.stat().st_size for f in self.folder.iterdir() if f.is_file())
 
+    @property
+    def backbone(self) -> str:
+        """Name of the backbone that this checkpoint rests on, "" for a backbone."""
+        facts = self.config.get("backbone", {})
+        return str(facts.get("name", "")) if isinstance(facts, dict) else ""
+
 
 def entries(models: Path | None = None) -> list[Entry]:
     """All models: embedded ones first, then those below the user's `models` folder, by name.
@@ -96,66 +128,185 @@ def entries(models: Path | None = None) -> list[Entry]:
     A damaged folder is an entry too, with its `problem`: it must not keep others from working.
     """
     found = []
-    for root in [EMBEDDED, *([models] if models else [])]:
-        for folder in sorted(root.iterdir()) if root.is_dir() else ():
-            try:
-                entry = _entry(folder)
-            except CheckpointError as error:
-                entry = Entry(folder.name, "damaged", folder, _where(folder), problem=str(error))
-            if entry is not None:
-                found.append(entry)
+    for folder in _folders(models):
+        try:
+            entry = _entry(folder, named=True)
+        except CheckpointError as error:
+            entry = Entry(folder.name, "damaged", folder, _where(folder, {}), problem=str(error))
+        if entry is not None:
+            found.append(entry)
     return found
 
 
 def find(name: str, models: Path | None = None) -> Entry:
-    """A model by the name of its folder in the package or in `models`, or by its folder's path.
+    """A model on this machine.
 
-    Raises ModelUnavailable if there is none, CheckpointError if its folder is damaged.
+    name: of its folder in the package or in `models`, the path of its folder, or, if it was
+    pulled, `hf:OWNER/REPOSITORY[@REVISION]` or `open_clip:ARCHITECTURE/TAG`.
+
+    Raises ModelUnavailable if it is not here, saying how to fetch one that is known, and
+    CheckpointError if its folder is damaged.
     """
+    if name.startswith(REMOTE):
+        here = [entry for entry in entries(models) if same_origin(entry, name)]
+        if not here:
+            raise ModelUnavailable(absent(name, models))
+        return max(here, key=lambda entry: (str(entry.origin.get("pulled", "")), entry.name))
     folders = [Path(name).expanduser()]
-    if Path(name).name == name:
+    plain = Path(name).name == name and not name.startswith(".")
+    if plain:
         folders = [EMBEDDED / name, *([models / name] if models else []), *folders]
     for folder in folders:
         if folder.is_dir():
-            entry = _entry(folder)
+            entry = _entry(folder, named=folder.parent in (EMBEDDED, models))
             if entry is None:
                 raise CheckpointError(
                     f"{folder} is no model: it holds neither config.json nor open_clip_config.json."
                 )
             return entry
-    known = ", ".join(entry.name for entry in entries(models))
-    raise ModelUnavailable(
-        f"there is no model '{name}' on this machine. Here are: {known}; or give its folder."
+    raise ModelUnavailable(absent(name, models))
+
+
+def same_origin(entry: Entry, wish: str) -> bool:
+    """Whether a pulled model is what `hf:...` or `open_clip:...` names.
+
+    A revision may be given as it was asked for (a tag), or by at least 7 of its digits.
+    """
+    if wish.startswith("open_clip:"):
+        return entry.origin.get("origin") == wish
+    repository, _, revision = wish.removeprefix("hf:").partition("@")
+    if entry.origin.get("repository") != repository:
+        return False
+    has = str(entry.origin.get("revision", ""))
+    asked = {has, entry.origin.get("asked")}
+    return not revision or revision in asked or (len(revision) >= 7 and has.startswith(revision))
+
+
+def absent(name: str, models: Path | None = None) -> str:
+    """What to say of a model that is not on this machine, and how to get it. One line."""
+    known = listed().get(name)
+    if known is None and name.startswith("hf:"):
+        origin = name.partition("@")[0]
+        known = next((each for each in listed().values() if each.origin == origin), None)
+    if known is not None and known.unpublished:
+        return f"'{name}' cannot be pulled: {known.unpublished}."
+    if known is not None:
+        facts = [size_text(known.bytes)] if known.bytes else []
+        facts.append(f"licence {known.licence or 'unknown'}")
+        facts += ["for research only"] if known.research_only else []
+        about = f" ({', '.join(facts)})"
+        return f"'{name}' is not on this machine{about}. Fetch it: imgrank models pull {name}"
+    if name.startswith(REMOTE):
+        return f"'{name}' is not on this machine. Fetch it: imgrank models pull {name}"
+    here = [folder.name for folder in _folders(models)]
+    close = difflib.get_close_matches(name, [*here, *listed()], n=2)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return (
+        f"there is no model '{name}'.{hint} On this machine are: {', '.join(here)}; "
+        "`imgrank models list` shows what can be pulled, and a path names any folder."
     )
 
 
-def verify(entry: Entry) -> None:
-    """Reads a model's weights against the digest that its folder records.
+def size_text(count: int) -> str:
+    """Bytes for people: 1410000000 -> "1.4 GB", 19161538 -> "19.2 MB", 300000000 -> "300 MB"."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    if count >= 1e8:
+        return f"{count / 1e6:.0f} MB"
+    if count >= 1e6:
+        return f"{count / 1e6:.1f} MB"
+    return f"{count / 1e3:.0f} kB" if count >= 1e3 else f"{count} B"
 
-    Raises CheckpointError if they differ. No torch.
+
+def verify(entry: Entry) -> None:
+    """Reads a model's files against the digests that its folder records.
+
+    Raises CheckpointError, naming the files that differ. No torch.
+    """
+    if different := differences(entry):
+        again = {
+            "embedded": "Install imgrank again.",
+            "pulled": f"Fetch it again: imgrank models remove {entry.name}, then pull it.",
+            "local": "Fetch it again.",
+        }[entry.where]
+        raise CheckpointError(f"{entry.name} is damaged: {'; '.join(different)}. {again}")
+
+
+def differences(entry: Entry) -> list[str]:
+    """What is wrong with a model's files, one text a file; [] if all are as recorded.
+
+    Reads every file that `origin.json` names, and the weights of any model. No torch.
     """
     if entry.problem:
-        raise CheckpointError(entry.problem)
+        return [entry.problem.rstrip(".")]
+    recorded: dict[Path, Mapping[str, Any]] = {
+        entry.folder / name: facts for name, facts in entry.origin.get("files", {}).items()
+    }
     if entry.kind == "backbone":
         spec = read_spec(entry.folder)
-        weights, recorded = spec.weights, spec.weights_sha256
+        own = {spec.weights: spec.weights_sha256}
     else:
-        weights, recorded = entry.folder / WEIGHTS, entry.config["weights"]["sha256"]
-    if file_sha256(weights) != recorded:
-        raise CheckpointError(
-            f"{weights} is damaged or was exchanged (its sha256 is not the one recorded). "
-            "Fetch it again; an embedded one by installing imgrank again."
-        )
+        own = {entry.folder / OWN_WEIGHTS: entry.config["weights"]["sha256"]}
+    found = []
+    for path in dict.fromkeys([*recorded, *own]):
+        wanted = {own.get(path), recorded.get(path, {}).get("sha256")} - {None}
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif wanted and {file_sha256(path)} != wanted:
+            found.append(f"{path} was altered (its sha256 is not the one recorded)")
+    return found
 
 
-def _entry(folder: Path) -> Entry | None:
-    if (folder / "open_clip_config.json").is_file():
-        return Entry(read_spec(folder).name, "backbone", folder, _where(folder))
+def _folders(models: Path | None) -> Iterator[Path]:
+    for root in [EMBEDDED, *([models] if models else [])]:
+        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+            if folder.is_dir() and not folder.name.startswith("."):
+                yield folder
+
+
+def _entry(folder: Path, *, named: bool) -> Entry | None:
+    """named: by its folder, not by path: then the folder's name is the model's."""
+    origin = _origin(folder)
+    _check_sizes(folder, origin)
+    where = _where(folder, origin)
+    if (folder / CONFIG).is_file():
+        if not any((folder / weights).is_file() for weights in WEIGHTS):
+            read_spec(folder)  # says which are missing; else it may hash them, which is slow
+        name = folder.name if named else read_spec(folder).name
+        return Entry(name, "backbone", folder, where, origin=origin)
     if (folder / "config.json").is_file():
         config = read_config(folder)
-        return Entry(config["name"], config["kind"], folder, _where(folder), config)
+        name = folder.name if named else str(config["name"])
+        return Entry(name, config["kind"], folder, where, config, origin)
     return None
 
 
-def _where(folder: Path) -> Literal["embedded", "local"]:
-    return "embedded" if folder.parent == EMBEDDED else "local"
+def _origin(folder: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / ORIGIN} cannot be read ({error}).") from error
+    if not isinstance(found, dict) or not isinstance(found.get("files", {}), dict):
+        raise CheckpointError(f"{folder / ORIGIN} does not say where this model is from.")
+    return found
+
+
+def _check_sizes(folder: Path, origin: Mapping[str, Any]) -> None:
+    """The quick part of `differences`, for every use: a cut-off file is seen without reading it."""
+    for name, facts in origin.get("files", {}).items():
+        path, size = folder / name, facts.get("bytes")
+        if path.suffix == ".safetensors" and size and path.is_file():
+            has = path.stat().st_size
+            if has != size:
+                raise CheckpointError(
+                    f"{path} is damaged: {has} bytes, and {size} were pulled. "
+                    f"Fetch it again: imgrank models remove {folder.name}, then pull it."
+                )
+
+
+def _where(folder: Path, origin: Mapping[str, Any]) -> Literal["embedded", "pulled", "local"]:
+    if folder.parent == EMBEDDED:
+        return "embedded"
+    return "pulled" if origin.get("repository") else "local"
