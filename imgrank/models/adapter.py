@@ -5,7 +5,8 @@ of the authors' released checkpoints, not of the paper's text where the two diff
 variants are fields of `AdapterConfig`.
 
     tokens in    one LayerNorm, one Linear and a type embedding per image source, one LayerNorm and
-                 one Linear for the text; none of these where a source already has width D
+                 one Linear for the text; none of these where a source already has width D. Released
+                 checkpoints bring a projection of the grid instead (`grid_projection`)
     encoder      L x (pre-norm self-attention block, pre-norm cross-attention block on the text),
                  LayerNorm, a D x D' matrix, L' post-norm self-attention layers -> z'
     score        LayerNorm, sum over tokens, MLP -> s. Looks at one image alone.
@@ -40,6 +41,7 @@ from imgrank.models.ranking_attention import (
 __all__ = ["Adapter", "AdapterConfig", "load_adapter"]
 
 RankHead = Literal["attention", "self-attention", "tokens", "none"]
+Projection = Literal["", "linear", "norm+linear"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class AdapterConfig:
     over_tokens: OverTokens = "sum"  # eq. 3: "mean"
     dropout: float = 0.1  # of the post-norm encoder
     source_dropout: float = 0.0  # of image tokens of another width, behind their LayerNorm
+    grid_projection: Projection = ""
+    """How a released checkpoint brings the grid to width D: "linear" without bias (ViT towers),
+    "norm+linear" with one (ConvNeXt). The features kept are those in front of it."""
+    grid_norm_eps: float = 1e-6  # of that norm: the tower's own
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AdapterConfig:
@@ -70,8 +76,11 @@ class AdapterConfig:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for `config.json`."""
-        return {**asdict(self), "image_widths": dict(self.image_widths)}
+        """Plain values for `config.json`; the grid's projection only where there is one."""
+        values = {**asdict(self), "image_widths": dict(self.image_widths)}
+        if not self.grid_projection:
+            del values["grid_projection"], values["grid_norm_eps"]
+        return values
 
 
 class Source(nn.Module):
@@ -87,6 +96,19 @@ class Source(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         out = cast(Tensor, self.linear(self.dropout(self.norm(tokens))))
         return out if self.kind is None else out + self.kind
+
+
+class GridProjection(nn.Module):
+    """The image tower's own last step in a released model: [B, P, Dg] -> [B, P, D]."""
+
+    def __init__(self, width_in: int, width: int, config: AdapterConfig) -> None:
+        super().__init__()
+        normed = config.grid_projection == "norm+linear"
+        self.norm = nn.LayerNorm(width_in, eps=config.grid_norm_eps) if normed else None
+        self.linear = nn.Linear(width_in, width, bias=normed)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return cast(Tensor, self.linear(grid if self.norm is None else self.norm(grid)))
 
 
 class Block(nn.Module):
@@ -142,11 +164,15 @@ class Adapter(nn.Module):
         self.config = config
         D = config.width
         E = config.width_encoded or D  # D'
+        self.grid_projection = None
+        projected = "grid" if config.grid_projection else None
+        if projected:
+            self.grid_projection = GridProjection(config.image_widths[projected], D, config)
         self.image_sources = nn.ModuleDict(
             {
                 name: Source(width, D, True, config.source_dropout)
                 for name, width in config.image_widths.items()
-                if width != D
+                if width != D and name != projected
             }
         )
         self.text_source = None if config.text_width == D else Source(config.text_width, D, False)
@@ -174,13 +200,17 @@ class Adapter(nn.Module):
         missing = [name for name in self.config.image_widths if name not in image_tokens]
         if missing:
             raise ValueError(f"image tokens lack {', '.join(missing)}; got {list(image_tokens)}")
-        parts = [
-            self.image_sources[name](image_tokens[name])
-            if name in self.image_sources
-            else image_tokens[name]
-            for name in self.config.image_widths
-        ]
-        return torch.cat(parts, dim=1)
+        return torch.cat(
+            [self._of_source(name, image_tokens[name]) for name in self.config.image_widths], dim=1
+        )
+
+    def _of_source(self, name: str, tokens: Tensor) -> Tensor:
+        """[B, P_s, D_s] of one source -> [B, P_s, D]."""
+        if name in self.image_sources:
+            return cast(Tensor, self.image_sources[name](tokens))
+        if name == "grid" and self.grid_projection is not None:
+            return cast(Tensor, self.grid_projection(tokens))
+        return tokens
 
     def join_text(self, text_tokens: Tensor, batch: int) -> Tensor:
         """[T, Dt] (one instruction for all) or [B, T, Dt] -> [B, S + T, D]."""

@@ -1,19 +1,22 @@
 """Our checkpoint folder: what trained, imported, embedded, pulled and pushed models are.
 
     config.json         plain values; see below
-    model.safetensors   the tensors that are this checkpoint's own, float16 or float32
+    model.safetensors   the tensors that are this checkpoint's own, float16 or float32; those named
+                        `tower.NAME` stand in for the tensors NAME of the backbone
     README.md           the model card
 
-`config.json` has at least `format` (1), `kind` ("adapter", ...), `name`, and, written by
+`config.json` has at least `format` (1), `kind` ("adapter", "linear", ...), `name`, and, written by
 `save_checkpoint`, `weights`: {"sha256": "<64 hex>"}. A frozen backbone is named, not copied:
-`backbone`: {"name", "digest", ...}. Everything but the tensors is read without torch.
+`backbone`: {"name", "digest", ...}; `replaced` in it names the towers ("image", "text") that have
+`tower.` tensors, `views` how a picture becomes a square. Everything but the tensors is read without
+torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,8 @@ from imgrank.errors import CheckpointError
 from imgrank.models.spec import PREPROCESSING, file_sha256
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = [
@@ -29,6 +34,7 @@ __all__ = [
     "FORMAT",
     "WEIGHTS",
     "identity",
+    "load_arrays",
     "load_overrides",
     "load_tensors",
     "read_config",
@@ -86,8 +92,8 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
             f"{path} has format {config['format']!r}, this imgrank reads {FORMAT}. Upgrade imgrank."
         )
     missing = [key for key in ("kind", "name", "weights") if key not in config]
-    if config.get("kind") == "adapter":
-        missing += _missing_of_adapter(config)
+    if config.get("kind") in _OF_TASK:
+        missing += _missing_of_kind(config)
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}. Fetch the checkpoint again.")
     if kind is not None and config["kind"] != kind:
@@ -97,10 +103,16 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     return config
 
 
-def _missing_of_adapter(config: Mapping[str, Any]) -> list[str]:
-    needed = ["backbone.name", "backbone.digest", "model.image_widths", "tasks"]
+_OF_TASK = {"adapter": ("prompt", "unit"), "linear": ("unit",)}
+"""What the config of a kind must say of each of its tasks."""
+
+
+def _missing_of_kind(config: Mapping[str, Any]) -> list[str]:
+    needed = ["backbone.name", "backbone.digest", "tasks"]
+    if config["kind"] == "adapter":
+        needed.append("model.image_widths")
     for task in config.get("tasks", {}):
-        needed += [f"tasks.{task}.prompt", f"tasks.{task}.unit"]
+        needed += [f"tasks.{task}.{field}" for field in _OF_TASK[config["kind"]]]
     return [path for path in needed if not _has(config, path.split("."))]
 
 
@@ -136,12 +148,33 @@ def identity(folder: Path, backbone: str = "") -> str:
 def load_tensors(folder: Path, as_stored: bool = False) -> dict[str, Tensor]:
     """The checkpoint's tensors in float32, after their digest was found to be the recorded one.
 
-    as_stored: in the precision of the file.
-
+    Without those that stand in for the backbone's.   as_stored: all, in the file's precision.
     Raises CheckpointError if the file is missing, damaged or not the one that the config names.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    tensors = _open(folder, lambda name: as_stored or not name.startswith(TOWER), "pt")
+    return tensors if as_stored else {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def load_overrides(folder: Path) -> dict[str, Tensor]:
+    """Tensors that stand in for the backbone's own, by their OpenCLIP names; {} for none.
+
+    In the file they are named `tower.NAME`. Float32; raises as `load_tensors` does.
+    """
+    tensors = _open(folder, lambda name: name.startswith(TOWER), "pt")
+    return {name.removeprefix(TOWER): tensor.float() for name, tensor in tensors.items()}
+
+
+def load_arrays(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """As `load_tensors`, but numpy arrays, without torch."""
+    import numpy as np
+
+    arrays = _open(folder, lambda name: not name.startswith(TOWER), "numpy")
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def _open(folder: Path, wanted: Callable[[str], bool], framework: str) -> dict[str, Any]:
+    """The wanted tensors of a checkpoint's file, as stored."""
+    from safetensors import SafetensorError, safe_open
 
     recorded = read_config(folder)["weights"].get("sha256")
     path = folder / WEIGHTS
@@ -151,23 +184,10 @@ def load_tensors(folder: Path, as_stored: bool = False) -> dict[str, Tensor]:
             "exchanged. Fetch the checkpoint again."
         )
     try:
-        tensors: dict[str, Tensor] = load_file(path)
+        with safe_open(path, framework) as file:
+            return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
-    return tensors if as_stored else {name: tensor.float() for name, tensor in tensors.items()}
-
-
-def load_overrides(folder: Path) -> dict[str, Tensor]:
-    """Tensors that stand in for the backbone's own, by their OpenCLIP names; {} for none.
-
-    In the file they are named `tower.NAME`. Raises as `load_tensors` does.
-    """
-    tensors = load_tensors(folder)
-    return {
-        name.removeprefix(TOWER): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(TOWER)
-    }
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """Ranking by a trained adapter (`models/adapter.py`) on a frozen backbone.
 
+The prompt of a task may hold `{}`: there goes what the query is about ("cats", of a count).
 `sort` and `score` read the regression head, which looks at one picture alone; `compare` reads
 the pairwise head, made antisymmetric: sigmoid((o_ab - o_ba) / 2).
 """
@@ -58,7 +59,7 @@ class AdapterRanker:
             method="adapter",
             model=self.name,
             revision=str(self.config["weights"]["sha256"])[:12],
-            prompt=task["prompt"],
+            prompt=self._prompt(query),
             unit=task["unit"],
             range=(task["range"][0], task["range"][1]) if task.get("range") else None,
         )
@@ -95,6 +96,9 @@ class AdapterRanker:
             z = adapter.encode(self._tokens([first, second]), self._text_tokens(query))
             return float(torch.sigmoid(adapter.pair_logit(z[0], z[1])))
 
+    def _prompt(self, query: Query) -> str:
+        return str(self.tasks[query.task or ""]["prompt"]).replace("{}", query.subject)
+
     def _load(self) -> Adapter:
         if self._adapter is None:
             from imgrank.models.adapter import load_adapter
@@ -117,7 +121,7 @@ class AdapterRanker:
     def _text_tokens(self, query: Query) -> torch.Tensor:
         import torch
 
-        prompt = str(self.tasks[query.task or ""]["prompt"])
+        prompt = self._prompt(query)
         if prompt not in self._text:
             tokens = torch.from_numpy(self.source.text_tokens([prompt])[0])
             self._text[prompt] = tokens.to(self.source.backbone.device)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
@@ -21,9 +22,10 @@ from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
+from imgrank.rankers.linear import LinearRanker
 from imgrank.rankers.measured import HEADER, PIXELS
 from imgrank.rankers.prompts import PromptRanker
-from imgrank.rankers.source import BackboneSource, backbone_source
+from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_source
 from imgrank.settings import Settings, load_settings
 
 __all__ = ["load_ranker", "load_source", "route"]
@@ -57,6 +59,8 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
         return PromptRanker(backbone_source(entry.folder, settings.device))
     if entry.kind == "adapter":
         return AdapterRanker(entry.folder, _backbone_of(entry, settings))
+    if entry.kind == "linear":
+        return LinearRanker(entry.folder, _backbone_of(entry, settings))
     raise ModelUnavailable(f"'{name}' is of a kind this version cannot run: {entry.kind}.")
 
 
@@ -74,11 +78,31 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
     digest = str(entry.config["backbone"]["digest"]).removeprefix("sha256:")
     for folder in _backbones(name, settings):
         if read_spec(folder).identity == digest:
-            return backbone_source(folder, settings.device)
+            return _source_of(entry, folder, settings)
     raise CheckpointError(
         f"'{entry.name}' was trained on backbone '{name}', and no backbone here has its digest. "
         f"Put that backbone's folder into {settings.models_dir}."
     )
+
+
+def _source_of(entry: Entry, folder: Path, settings: Settings) -> BackboneSource:
+    """The backbone as the checkpoint sees it: its view of a picture, its tensors in place of some.
+
+    A view that is the backbone's own is named so, that all its rankers share one source.
+    """
+    facts, spec = entry.config["backbone"], read_spec(folder)
+    view = next(iter(facts.get("views", ())), "squash")
+    if view not in get_args(View):
+        raise CheckpointError(f"'{entry.name}' needs the view {view!r}. Upgrade imgrank.")
+    squashed = "bilinear" if view == "squash-bilinear" else spec.interpolation
+    if (spec.resize_mode, spec.interpolation) == ("squash", squashed):
+        view = "own"
+    replaced = facts.get("replaced", ())
+    overrides = None
+    if replaced:
+        digest = str(entry.config["weights"]["sha256"])
+        overrides = Overrides(entry.folder, digest, "image" in replaced, "text" in replaced)
+    return backbone_source(folder, settings.device, view, overrides)
 
 
 def _backbones(name: str, settings: Settings) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Parity of the adapter with the authors' code: every intermediate, both logits, all losses.
 
-The numbers come from the authors' program on tiny random models (`../shared/parity`).
+The adapter alone, from the authors' tokens; `test_official_parity.py` has the whole way. The
+numbers come from the authors' program on tiny random models (`../shared/parity`).
 """
 
 import json
@@ -31,7 +32,8 @@ class Case:
     def __init__(self, variant: str) -> None:
         folder = PARITY if variant == "main" else PARITY / variant
         self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        official = load_file(folder / "official_tiny_state_dict.safetensors")
+        whole = load_file(folder / "official_tiny_state_dict.safetensors")
+        official = {name: tensor for name, tensor in whole.items() if name.startswith("adapter.")}
         self.shapes = {name: tuple(tensor.shape) for name, tensor in official.items()}
         self.adapter = Adapter(
             adapter_config(
@@ -165,15 +167,15 @@ def test_parity_of_the_gradients(case: Case) -> None:
 def test_parity_of_the_released_size() -> None:
     """Every adapter parameter of the released checkpoints exists here, with the same shape."""
     listed = json.loads((PARITY / "full_param_names.json").read_text())
-    shapes = {name: tuple(entry["shape"]) for name, entry in listed["parameters"].items()}
+    shapes = {
+        name: tuple(entry["shape"])
+        for name, entry in listed["parameters"].items()
+        if name.startswith("adapter.")
+    }
     with torch.device("meta"):
         adapter = Adapter(adapter_config(shapes))
     ours = {name: tuple(parameter.shape) for name, parameter in adapter.named_parameters()}
     theirs = adapter_tensors(
-        {
-            name: torch.empty(shape, device="meta")
-            for name, shape in shapes.items()
-            if name.startswith("adapter.")
-        }
+        {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     )
     assert {name: tuple(tensor.shape) for name, tensor in theirs.items()} == ours

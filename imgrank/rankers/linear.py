@@ -1,0 +1,86 @@
+"""Ranking by a linear head (`models/linear.py`) on a backbone's pooled embedding. No torch.
+
+score = w x + b, where x is the picture's embedding, L2-normalised, as the backbone gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgrank.errors import CheckpointError, UsageError
+from imgrank.instruction import Query
+from imgrank.models.checkpoint import identity, read_config
+from imgrank.rankers.base import Answer, Features, Scope, Score
+from imgrank.rankers.source import BackboneSource
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["LinearRanker"]
+
+
+class LinearRanker:
+    """A linear checkpoint; answers the one task that its config lists.
+
+    Raises CheckpointError if the head was made for another backbone than the one given.
+    """
+
+    scope: Scope = "image"
+    needs = frozenset({"pooled"})
+
+    def __init__(self, folder: Path, source: BackboneSource) -> None:
+        self.folder = folder
+        self.config = read_config(folder, "linear")
+        self.source = source
+        self.name = str(self.config["name"])
+        self.identity = identity(folder, source.identity)
+        self.tasks: Mapping[str, Mapping[str, Any]] = self.config["tasks"]
+        if self.config["backbone"]["digest"].removeprefix("sha256:") != source.spec.identity:
+            raise CheckpointError(
+                f"{folder} was made for another {self.config['backbone']['name']} backbone than "
+                "the one here (digests differ), so its scores would mean nothing."
+            )
+        self._head: tuple[NDArray[np.float32], float] | None = None
+
+    def answer(self, query: Query) -> Answer | None:
+        """The task's unit and range, if the head is for this task. It reads no prompt."""
+        task = self.tasks.get(query.task or "")
+        if task is None:
+            return None
+        return Answer(
+            method="linear",
+            model=self.name,
+            revision=str(self.config["weights"]["sha256"])[:12],
+            prompt=str(query.task),
+            unit=task["unit"],
+            range=(task["range"][0], task["range"][1]) if task.get("range") else None,
+        )
+
+    def score(
+        self, features: Sequence[Features], queries: Sequence[Query]
+    ) -> list[list[Score | None]]:
+        """[picture][query] -> score, in the task's unit."""
+        import numpy as np
+
+        for query in queries:
+            if query.task not in self.tasks:
+                raise UsageError(f"{self.name} was not trained for '{query.text}'.")
+        if not features:
+            return []
+        weight, bias = self._load()
+        pooled = np.stack([f["pooled"] for f in features]).astype(np.float32)  # [B, E]
+        return [[Score(float(value) + bias)] * len(queries) for value in pooled @ weight]
+
+    def _load(self) -> tuple[NDArray[np.float32], float]:
+        """w [E], b."""
+        if self._head is None:
+            from imgrank.models.checkpoint import load_arrays
+
+            arrays = load_arrays(self.folder)
+            if sorted(arrays) != ["bias", "weight"] or arrays["weight"].ndim != 1:
+                raise CheckpointError(f"{self.folder} holds no weight [E] and bias.")
+            self._head = arrays["weight"], float(arrays["bias"].reshape(-1)[0])
+        return self._head
