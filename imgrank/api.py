@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,10 +200,12 @@ def compare(
         require(path)
         if path.is_dir():
             raise UsageError(f"{path} is a folder; compare takes two pictures.")
-    job = route(parse(instruction), options.settings or load_settings(), options.model)
+    settings = options.settings or load_settings()
+    job = route(parse(instruction), settings, options.model)
     _say(options, job)
     a, b = (_features(path, job) for path in pair)
-    (cell_a,), (cell_b,) = job.ranker.score([a, b], [job.query])
+    with _open_store(settings, options, [job.ranker.source]):
+        (cell_a,), (cell_b,) = job.ranker.score([a, b], [job.query])
     for path, cell in zip(pair, (cell_a, cell_b), strict=True):
         if cell is None:
             raise NothingReadable(f"{path} has no {job.answer.prompt}.")
@@ -235,7 +238,7 @@ def index(
     settings = options.settings or load_settings()
     files, skips = _scan(paths, options)
     source = load_source(options.model, settings)
-    with _open_store(settings, options) as store:
+    with _open_store(settings, options, [source]) as store:
         table = compute_features(
             files,
             source,
@@ -262,9 +265,10 @@ def _score(
     jobs = [route(query, settings, options.model) for query in queries]
     for job in jobs:
         _say(options, job)
-    with _open_store(settings, options) as store:
+    sources = list({id(job.ranker.source): job.ranker.source for job in jobs}.values())
+    with _open_store(settings, options, sources) as store:
         table = score_files(files, jobs, store, threads=settings.threads, progress=options.progress)
-    for source in {id(job.ranker.source): job.ranker.source for job in jobs}.values():
+    for source in sources:
         _say_device(options, source)
     skips += table.skips
     if not table.paths:
@@ -288,8 +292,22 @@ def _scan(
     return files, [item for item in found if isinstance(item, Skip)]
 
 
-def _open_store(settings: Settings, options: Options) -> Store:
-    return Store(settings.store_path, feature_budget=settings.feature_budget, notify=options.notify)
+@contextmanager
+def _open_store(
+    settings: Settings, options: Options, sources: Sequence[FeatureSource]
+) -> Iterator[Store]:
+    """The store, in which the sources remember what prompts gave."""
+    backbones = [source for source in sources if isinstance(source, BackboneSource)]
+    with Store(
+        settings.store_path, feature_budget=settings.feature_budget, notify=options.notify
+    ) as store:
+        for source in backbones:
+            source.memory = store
+        try:
+            yield store
+        finally:
+            for source in backbones:
+                source.memory = None
 
 
 def _features(path: Path, job: Job) -> Features:

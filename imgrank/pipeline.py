@@ -1,6 +1,7 @@
 """Pictures -> scores: the one place that joins decoding, model and store.
 
     files ─► known? ─► threads: read, digest, known by content? decode ─► batch ─► scores ─► store
+                └────► features known? (`scoring.Recall`) ────────────────► chunk ─► scores ─► store
 
 Bounded (a few pictures are in flight, so memory does not grow with the folder), interruptible (a
 batch is one transaction; after Ctrl-C all earlier batches are kept), and lazy (a model is loaded
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from imgrank.images import ImageFile, Skip
 from imgrank.images.reading import Unreadable, read_file
 from imgrank.rankers.base import Features, FeatureSource, Job, Score
+from imgrank.scoring import Recall, Scored, score_jobs
 from imgrank.store.digest import digest_bytes
 from imgrank.store.values import ALWAYS_KEPT, Batch, FeatureRow, FileRow, ScoreRow
 
@@ -31,9 +33,6 @@ __all__ = ["Progress", "Table", "compute_features", "score_files"]
 
 BATCH = 8
 """Pictures a batch. Larger ones are slower on a CPU: the feature maps leave its caches."""
-
-ABSENT = Score(math.nan)
-"""Kept for a picture that has no such property (no EXIF date), so that this is known."""
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) from the main thread."""
@@ -81,7 +80,11 @@ def score_files(
             missing.append(file)
 
     table = Table(known=len(rows))
-    _consume(_Run(jobs, (), store, threads), missing, table, rows, len(files), progress)
+    count = _Counter(table, rows, len(files), progress)
+    count.at(len(rows))
+    count.take(Recall(jobs, columns, store).chunks(missing, digests))
+    left = [file for file in missing if file.path not in rows]
+    count.take(_Run(jobs, (), store, threads).batches(left))
     for file in files:
         if (row := rows.get(file.path)) is not None:
             table.paths.append(file.path)
@@ -111,7 +114,9 @@ def compute_features(
         rows = {path: () for path, digest in digests.items() if digest in full}
     table = Table(known=len(rows))
     missing = [file for file in files if file.path not in rows]
-    _consume(run, missing, table, rows, len(files), progress)
+    count = _Counter(table, rows, len(files), progress)
+    count.at(len(rows))
+    count.take(run.batches(missing))
     table.paths = [file.path for file in files if file.path in rows]
     return table
 
@@ -123,29 +128,31 @@ def default_threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _consume(
-    run: _Run,
-    files: Sequence[ImageFile],
-    table: Table,
-    rows: dict[Path, Sequence[Score]],
-    total: int,
-    progress: Progress | None,
-) -> None:
-    """Runs the files through, filling table and rows, and reports progress after every batch."""
-    done = total - len(files)
-    if progress:
-        progress(done, total)
-    for outcomes in run.batches(files):
-        for outcome in outcomes:
-            if isinstance(outcome, Skip):
-                table.skips.append(outcome)
-                continue
-            rows[outcome.path] = outcome.scores
-            table.computed += outcome.computed
-            table.known += not outcome.computed
-        done += len(outcomes)
-        if progress:
-            progress(done, total)
+@dataclass(slots=True)
+class _Counter:
+    """Fills table and rows with outcomes, and reports progress after every batch."""
+
+    table: Table
+    rows: dict[Path, Sequence[Score]]
+    total: int
+    progress: Progress | None
+    done: int = 0
+
+    def at(self, done: int) -> None:
+        self.done = done
+        if self.progress:
+            self.progress(done, self.total)
+
+    def take(self, batches: Iterator[Sequence[Scored | Skip]]) -> None:
+        for outcomes in batches:
+            for outcome in outcomes:
+                if isinstance(outcome, Skip):
+                    self.table.skips.append(outcome)
+                    continue
+                self.rows[outcome.path] = outcome.scores
+                self.table.computed += outcome.computed
+                self.table.known += not outcome.computed
+            self.at(self.done + len(outcomes))
 
 
 # ---- one run over pictures that are not known by path --------------------------------------------
@@ -164,13 +171,6 @@ class _Prepared:
     known: Mapping[int, Score]
     features: Mapping[str, Features]
     inputs: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    path: Path
-    scores: Sequence[Score]
-    computed: bool
 
 
 class _Run:
@@ -194,7 +194,7 @@ class _Run:
         for source in extra:
             self.needs[source.identity] |= source.kept if keep_all else source.kept & ALWAYS_KEPT
 
-    def batches(self, files: Sequence[ImageFile]) -> Iterator[list[_Scored | Skip]]:
+    def batches(self, files: Sequence[ImageFile]) -> Iterator[list[Scored | Skip]]:
         """Outcomes of one committed batch after another."""
         batch: list[_Prepared] = []
         skips: list[Skip] = []
@@ -233,7 +233,7 @@ class _Run:
             return Skip(file.path, str(error))
         return _Prepared(file, digest, known, features, inputs)
 
-    def _commit(self, batch: Sequence[_Prepared]) -> list[_Scored]:
+    def _commit(self, batch: Sequence[_Prepared]) -> list[Scored]:
         """Computes what the batch still lacks and writes all of it in one transaction."""
         features = [dict(item.features) for item in batch]
         kept: list[FeatureRow] = []
@@ -252,8 +252,7 @@ class _Run:
                 for row in self._rows(item.digest, self.sources[identity], found)
             ]
         scores = [dict(item.known) for item in batch]
-        for numbers in self._by_ranker():
-            self._score(numbers, features, scores)
+        score_jobs(self.jobs, range(len(self.jobs)), features, scores)
         self.store.put(
             Batch(
                 files=[FileRow(item.file, item.digest) for item in batch],
@@ -267,36 +266,13 @@ class _Run:
             )
         )
         return [
-            _Scored(
+            Scored(
                 item.file.path,
                 [found[number] for number in range(len(self.jobs))],
                 bool(item.inputs) or len(item.known) < len(self.jobs),
             )
             for item, found in zip(batch, scores, strict=True)
         ]
-
-    def _by_ranker(self) -> list[list[int]]:
-        """Numbers of the jobs of each ranker, so that one pass serves all its queries."""
-        groups: dict[int, list[int]] = {}
-        for number, job in enumerate(self.jobs):
-            groups.setdefault(id(job.ranker), []).append(number)
-        return list(groups.values())
-
-    def _score(
-        self,
-        numbers: Sequence[int],
-        features: Sequence[Mapping[str, Features]],
-        scores: Sequence[dict[int, Score]],
-    ) -> None:
-        ranker = self.jobs[numbers[0]].ranker
-        ready = [i for i, found in enumerate(features) if ranker.source.identity in found]
-        if not ready:
-            return
-        given = [features[i][ranker.source.identity] for i in ready]
-        found = ranker.score(given, [self.jobs[n].query for n in numbers])
-        for i, row in zip(ready, found, strict=True):
-            for number, score in zip(numbers, row, strict=True):
-                scores[i].setdefault(number, ABSENT if score is None else score)
 
     def _rows(self, digest: bytes, source: FeatureSource, found: Features) -> list[FeatureRow]:
         return [

@@ -58,6 +58,9 @@ def info(as_json: bool) -> None:
     for feature in found.features:
         size = f"{feature.bytes / 1e6:.1f} MB"
         click.echo(f"{feature.arrays} {feature.name} ({size}): {feature.source}")
+    for text in found.texts:
+        size = f"{text.bytes / 1e6:.1f} MB"
+        click.echo(f"{text.texts} prompts, {text.kind} ({size}): {text.source}")
     click.echo(
         f"token maps use {found.evictable_bytes / 1e6:.1f} of {found.feature_budget / 1e6:.0f} MB"
     )
@@ -66,7 +69,11 @@ def info(as_json: bool) -> None:
 
 
 @cache.command(epilog=PRUNE_EXAMPLES)
-@click.option("--days", type=click.IntRange(0), help="Also features not used for so many days.")
+@click.option(
+    "--days",
+    type=click.IntRange(0),
+    help="Also features not used, and prompts kept, for so many days.",
+)
 @click.option(
     "--gone-folders",
     is_flag=True,
@@ -77,8 +84,8 @@ def prune(days: int | None, gone_folders: bool) -> None:
     with _store() as store:
         freed = store.prune(unused_days=days, gone_folders=gone_folders)
     click.echo(
-        f"dropped {freed.files} files, {freed.scores} scores, {freed.features} features; "
-        f"freed {freed.bytes / 1e6:.1f} MB",
+        f"dropped {freed.files} files, {freed.scores} scores, {freed.features} features, "
+        f"{freed.texts} prompts; freed {freed.bytes / 1e6:.1f} MB",
         err=True,
     )
 

@@ -124,17 +124,18 @@ class BackboneSource:
     ) -> NDArray[np.float32]:
         import numpy as np
 
+        memory = self.memory  # another thread may take it away
         known: dict[str, NDArray[np.float32]] = {}
-        if self.memory is not None:
-            for text in texts:
-                if (array := self.memory.text(self.text_identity, kind, text)) is not None:
+        if memory is not None:
+            for text in dict.fromkeys(texts):
+                if (array := memory.text(self.text_identity, kind, text)) is not None:
                     known[text] = array
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
             for text, array in zip(new, run(new).float().cpu().numpy(), strict=True):
                 known[text] = array
-                if self.memory is not None:
-                    self.memory.put_text(self.text_identity, kind, text, array)
+                if memory is not None:
+                    memory.put_text(self.text_identity, kind, text, array)
         return np.stack([known[text] for text in texts])
 
 

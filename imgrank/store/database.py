@@ -308,4 +308,4 @@ def _sound(db: sqlite3.Connection) -> bool:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
     except sqlite3.DatabaseError:
         return False
-    return whole and {"files", "queries", "scores", "features", "feature_data"} <= tables
+    return whole and {"files", "queries", "scores", "features", "feature_data", "texts"} <= tables

@@ -13,6 +13,10 @@ Layout, version 1
     feature_kinds  source identity + name, interned likewise
     features       digest, kind -> type, shape, bytes, last_used; `last_used` is a nanosecond clock
     feature_data   the arrays, apart from `features` so that a touch rewrites no token map
+
+Version 2
+    texts          what a text tower said of a text: source identity, kind, text -> float32 array;
+                   `kept` is the nanosecond clock at which it was written
 """
 
 from __future__ import annotations
@@ -58,6 +62,13 @@ MIGRATIONS: tuple[Migration, ...] = (
         )""",
         "CREATE INDEX features_by_age ON features (last_used, id, bytes) WHERE evictable = 1",
         "CREATE TABLE feature_data (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    ),
+    (
+        """CREATE TABLE texts (
+            id INTEGER PRIMARY KEY, source TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+            kept INTEGER NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL,
+            UNIQUE (source, kind, text)
+        )""",
     ),
 )
 

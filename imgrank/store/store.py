@@ -4,6 +4,7 @@
     scores          digest + ranker + prompt -> score
     features        digest + source + name -> array
     put             a batch of all three in one transaction
+    text, put_text  source + kind + text -> what a text tower said of it
 
 A score is found by content, never by path: renaming, moving or copying a picture costs one hash, a
 changed picture or model never shows an old score. Every method may be called from any thread.
@@ -197,25 +198,34 @@ class Store:
         """
         import numpy as np
 
-        def work(db: sqlite3.Connection) -> dict[bytes, NDArray[Any]]:
-            return {
-                digest: as_array(*stored)
+        def work(db: sqlite3.Connection) -> dict[bytes, tuple[bytes, str, str]]:
+            rows = [
+                row
                 for some in _pieces(digests)
-                for digest, *stored in db.execute(
-                    "SELECT digest, data, dtype, shape FROM features"
+                for row in db.execute(
+                    "SELECT digest, data, dtype, shape, features.id, evictable FROM features"
                     " JOIN feature_kinds ON feature_kinds.id = kind"
                     " JOIN feature_data ON feature_data.id = features.id"
                     f" WHERE source = ? AND name = ? AND digest IN {_marks(some)}",
                     (source, name, *some),
                 )
-            }
+            ]
+            self._used.update((row[4], self._tick()) for row in rows if row[5])
+            return {digest: (data, dtype, shape) for digest, data, dtype, shape, *_ in rows}
 
-        nothing: dict[bytes, NDArray[Any]] = {}
+        nothing: dict[bytes, tuple[bytes, str, str]] = {}
         found = self._database.read(work, nothing)
+        if len(self._used) >= _TOUCHES:
+            self._write_uses()
         kept = [digest for digest in digests if digest in found]
         if not kept:
             return [], np.zeros((0, 0), np.float32)
-        return kept, np.stack([found[digest] for digest in kept])
+        stored = [found[digest] for digest in kept]
+        if len({(dtype, shape) for _, dtype, shape in stored}) > 1:
+            return kept, np.stack([as_array(*one) for one in stored])
+        one = as_array(*stored[0])
+        data = bytearray().join(data for data, *_ in stored)  # one copy, and it can be written to
+        return kept, np.frombuffer(data, one.dtype).reshape(len(kept), *one.shape)
 
     def put(self, batch: Batch) -> None:
         """Keeps a batch in one transaction; later values take the place of earlier ones.
@@ -253,6 +263,32 @@ class Store:
         if batch.features:
             put_features(db, batch.features, self._budget, self._tick)
 
+    def text(self, source: str, kind: str, text: str) -> NDArray[np.float32] | None:
+        """What a source gave for a text, as a copy of its own; None if that is not known."""
+
+        def work(db: sqlite3.Connection) -> tuple[bytes, str] | None:
+            key = (_text(source), _text(kind), _text(text))
+            row: tuple[bytes, str] | None = db.execute(
+                "SELECT data, shape FROM texts WHERE source = ? AND kind = ? AND text = ?", key
+            ).fetchone()
+            return row
+
+        found = self._database.read(work, None)
+        return None if found is None else as_array(found[0], "<f4", found[1])
+
+    def put_text(self, source: str, kind: str, text: str, array: NDArray[np.float32]) -> None:
+        """Keeps it, as float32, in place of an earlier one. Fails as `put` does: with a notice."""
+        shape = ",".join(map(str, array.shape))
+        key = (_text(source), _text(kind), _text(text))
+        row = (*key, self._clock(), shape, array.astype("<f4").tobytes())
+        statement = (
+            "REPLACE INTO texts (source, kind, text, kept, shape, data) VALUES (?, ?, ?, ?, ?, ?)"
+        )
+        try:
+            self._database.write(lambda db: db.execute(statement, row) and None, None)
+        except StoreError as error:
+            self._database.stop_keeping(error)
+
     def info(self) -> StoreInfo:
         """What the store holds."""
         return upkeep.info(self._database, self._budget)
@@ -263,7 +299,8 @@ class Store:
         """Drops what is no longer of use and gives the space back to the disk.
 
         Files that are gone from a folder that is still there, scores and features of pictures that
-        no known file holds, features over the budget, evictable ones not used for `unused_days`.
+        no known file holds, features over the budget, evictable ones not used for `unused_days`,
+        what texts gave longer ago than that.
         gone_folders: also files whose folder is gone, which is how a disk that is not plugged in
         looks too.
         """

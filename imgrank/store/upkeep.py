@@ -12,7 +12,7 @@ from typing import NamedTuple
 from imgrank.store.database import Database
 from imgrank.store.features import evict, evictable_bytes
 from imgrank.store.migrations import MIGRATIONS
-from imgrank.store.values import FeatureCount, ScoreCount, StoreInfo
+from imgrank.store.values import FeatureCount, ScoreCount, StoreInfo, TextCount
 
 __all__ = ["Freed", "clear", "info", "prune"]
 
@@ -23,6 +23,7 @@ class Freed(NamedTuple):
     files: int
     scores: int
     features: int
+    texts: int
     bytes: int
 
 
@@ -42,13 +43,14 @@ def info(database: Database, budget: int) -> StoreInfo:
                 FeatureCount(source, name, arrays, size, bool(evictable))
                 for source, name, arrays, size, evictable in db.execute(_FEATURES)
             ),
+            texts=tuple(TextCount(*row) for row in db.execute(_TEXTS)),
             evictable_bytes=evictable_bytes(db),
             feature_budget=budget,
             set_aside=database.set_aside(),
         )
 
     nothing = StoreInfo(
-        database.path, len(MIGRATIONS), False, 0, 0, 0, (), (), 0, budget, database.set_aside()
+        database.path, len(MIGRATIONS), False, 0, 0, 0, (), (), (), 0, budget, database.set_aside()
     )
     return database.read(work, nothing)
 
@@ -60,7 +62,7 @@ def prune(database: Database, budget: int, unused_since: int, gone_folders: bool
     )
     gone = [(path,) for path in _gone(paths, gone_folders)]
 
-    def work(db: sqlite3.Connection) -> tuple[int, int, int]:
+    def work(db: sqlite3.Connection) -> tuple[int, int, int, int]:
         before = _counts(db)
         db.executemany("DELETE FROM files WHERE path = ?", gone)
         db.execute("DELETE FROM scores WHERE digest NOT IN (SELECT digest FROM files)")
@@ -68,12 +70,13 @@ def prune(database: Database, budget: int, unused_since: int, gone_folders: bool
         db.execute("DELETE FROM features WHERE digest NOT IN (SELECT digest FROM files)")
         db.execute("DELETE FROM feature_data WHERE id NOT IN (SELECT id FROM features)")
         evict(db, budget, unused_since)
+        db.execute("DELETE FROM texts WHERE kept < ?", (unused_since,))
         db.execute("DELETE FROM feature_kinds WHERE id NOT IN (SELECT kind FROM features)")
-        after = _counts(db)
-        return before[0] - after[0], before[1] - after[1], before[2] - after[2]
+        files, scores, features, texts = map(int.__sub__, before, _counts(db))
+        return files, scores, features, texts
 
     size = database.file_bytes()
-    dropped = database.write(work, (0, 0, 0))
+    dropped = database.write(work, (0, 0, 0, 0))
     database.compact()
     return Freed(*dropped, bytes=max(0, size - database.file_bytes()))
 
@@ -82,7 +85,7 @@ def clear(database: Database) -> int:
     """See `Store.clear`. Rows are deleted, not the file, which other processes may have open."""
 
     def work(db: sqlite3.Connection) -> bool:
-        for table in ("files", "scores", "queries", "features", "feature_data", "feature_kinds"):
+        for table in _TABLES:
             db.execute(f"DELETE FROM {table}")
         return True
 
@@ -100,10 +103,13 @@ def clear(database: Database) -> int:
     return freed
 
 
+_TABLES = ("files", "scores", "queries", "features", "feature_data", "feature_kinds", "texts")
 _SCORES = """SELECT ranker, count(DISTINCT query), count(*) FROM scores
     JOIN queries ON queries.id = query GROUP BY ranker ORDER BY ranker"""
 _FEATURES = """SELECT source, name, count(*), sum(bytes), max(evictable) FROM features
     JOIN feature_kinds ON feature_kinds.id = kind GROUP BY kind ORDER BY source, name"""
+_TEXTS = """SELECT source, kind, count(*), sum(length(data)) FROM texts
+    GROUP BY source, kind ORDER BY source, kind"""
 
 
 def _gone(paths: list[bytes], gone_folders: bool) -> Iterator[bytes]:
@@ -118,12 +124,9 @@ def _gone(paths: list[bytes], gone_folders: bool) -> Iterator[bytes]:
             yield path
 
 
-def _counts(db: sqlite3.Connection) -> tuple[int, int, int]:
-    return (
-        _count(db, "SELECT count(*) FROM files"),
-        _count(db, "SELECT count(*) FROM scores"),
-        _count(db, "SELECT count(*) FROM features"),
-    )
+def _counts(db: sqlite3.Connection) -> list[int]:
+    tables = ("files", "scores", "features", "texts")
+    return [_count(db, f"SELECT count(*) FROM {table}") for table in tables]
 
 
 def _count(db: sqlite3.Connection, statement: str) -> int:

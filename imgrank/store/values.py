@@ -26,6 +26,7 @@ __all__ = [
     "ScoreCount",
     "ScoreRow",
     "StoreInfo",
+    "TextCount",
 ]
 
 ALWAYS_KEPT = frozenset({"pooled", "statistics"})
@@ -97,6 +98,15 @@ class FeatureCount(NamedTuple):
     evictable: bool
 
 
+class TextCount(NamedTuple):
+    """Texts of one kind that one source has answered for, with the bytes of their arrays."""
+
+    source: str
+    kind: str
+    texts: int
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
     """What the store holds, for `cache info`.
@@ -115,6 +125,7 @@ class StoreInfo:
     pictures: int
     scores: tuple[ScoreCount, ...]
     features: tuple[FeatureCount, ...]
+    texts: tuple[TextCount, ...]
     evictable_bytes: int
     feature_budget: int
     set_aside: tuple[Path, ...]

@@ -140,7 +140,7 @@ def test_info_counts(tmp_path: Path) -> None:
             )
         )
         info = store.info()
-    assert (info.path, info.version, info.writable) == (path, 1, True)
+    assert (info.path, info.version, info.writable) == (path, 2, True)
     assert (info.files, info.pictures) == (6, 5)
     assert [tuple(s) for s in info.scores] == [("measured", 1, 1), ("tiny", 2, 10)]
     assert [tuple(f) for f in info.features] == [("tiny", "grid", 5, 5 * KB, True)]
@@ -166,7 +166,7 @@ def test_prune_forgets_pictures_that_are_gone(tmp_path: Path) -> None:
         freed = store.prune(gone_folders=True)
         assert (freed.files, freed.scores, freed.features) == (3, 6, 3)
         assert present(store) == {1, 2, 3, 4}
-        assert store.prune() == (0, 0, 0, 0)
+        assert store.prune() == (0, 0, 0, 0, 0)
 
 
 def test_prune_by_age_and_to_a_smaller_budget(tmp_path: Path) -> None:
