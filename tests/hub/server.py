@@ -116,13 +116,13 @@ class StandIn:
 class StoreHandler(Handler):
     """/OWNER/REPOSITORY/SHA256/FILE to read, /upload/SHA256 to write; it is shown no token."""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (the name is the base class's)
         if (fault := self.start()) and isinstance(fault.how, int):
             return
         oid = self.path.split("/")[-2]
         self.reply_file(self.hub.large[oid], {"ETag": f'"{oid}"'}, fault)
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 (the name is the base class's)
         if self.start() is None:
             self.hub.large[self.path.rpartition("/")[2]] = self.body
             self.reply(b"")
@@ -131,7 +131,7 @@ class StoreHandler(Handler):
 class HubHandler(Handler):
     """The Hub's own addresses."""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (the name is the base class's)
         fault = self.start()
         if fault and (isinstance(fault.how, int) or self.command == "HEAD"):
             return
@@ -149,10 +149,10 @@ class HubHandler(Handler):
             owner, name, _, revision, *file = path[1:].split("/")
             self._resolve(f"{owner}/{name}", revision, "/".join(file), fault)
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 (the name is the base class's)
         self.do_GET()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 (the name is the base class's)
         if self.start():
             return
         path = urlsplit(self.path).path

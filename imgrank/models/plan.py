@@ -1,0 +1,369 @@
+"""Before a pull: what it would fetch, from where, how much, under which licence. Opens the network.
+
+A plan fixes the commit; `models/pull.py` then fetches exactly that. The only file that a plan
+reads is a small config, since it tells what else is needed (an extra, a backbone) before anything
+large is on its way.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from imgrank.errors import CheckpointError, MissingExtra, ModelUnavailable, UsageError
+from imgrank.models import checkpoint
+from imgrank.models.convert import tag_config
+from imgrank.models.hub import RemoteFile, Repository, fetch, look_up, refuse_offline
+from imgrank.models.lock import Locked, locked
+from imgrank.models.origin import Origin, read_origin
+from imgrank.models.registry import EMBEDDED, entries, find, listed
+from imgrank.models.spec import CONFIG, read_spec
+from imgrank.models.wish import TOKENIZER, Wish, choose_backbone, choose_head, parse_wish
+from imgrank.settings import Settings
+
+__all__ = ["Plan", "backbone_by_digest", "check_disk", "plan", "staging"]
+
+SMALL = 1_000_000  # bytes: no config of a model is larger
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pull will do.
+
+    revision: the commit, 40 hex digits.   pinned: whether it was fixed before (by the wish, the
+    registry or the lock file).   asked: what it was resolved from.   kind: "backbone" or that of
+    the checkpoint.   bytes_to_fetch: of this model alone, less what an interrupted pull left.
+    needs: the backbone that a checkpoint names, if it is not here.   here: the folder, if there
+    is nothing to do.   config: of a backbone, as published or as OpenCLIP's tables give it.
+    """
+
+    wish: str
+    name: str
+    repository: str
+    revision: str
+    pinned: bool
+    files: tuple[RemoteFile, ...] = ()
+    licence: str = ""
+    gated: bool = False
+    kind: str = ""
+    bytes_to_fetch: int = 0
+    needs: Plan | None = None
+    warnings: tuple[str, ...] = ()
+    asked: str = "main"
+    here: Path | None = None
+    weights: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    parsed: Wish = field(kw_only=True)
+
+    @property
+    def bytes_to_convert(self) -> int:
+        """Written beside what is fetched, when that is no safetensors."""
+        if self.weights.endswith(".safetensors"):
+            return 0
+        return sum(file.bytes for file in self.files if file.name == self.weights)
+
+
+def plan(
+    wish: str,
+    settings: Settings,
+    *,
+    name: str | None = None,
+    allow_pickle: bool = False,
+    update: bool = False,
+) -> Plan:
+    """The plan for NAME, `hf:OWNER/REPOSITORY[@REVISION]` or `open_clip:ARCHITECTURE/TAG`.
+
+    name: of the folder to be, instead of the model's own.   update: what names no commit is
+    resolved again, whatever the lock file says.
+    What is already here at that commit opens no socket. Raises UsageError, ModelUnavailable (not
+    found, no network, no room, only a pickle), MissingExtra, CheckpointError.
+    """
+    found = _plan(parse_wish(wish, name), settings, allow_pickle, update)
+    check_disk(found, settings)
+    return found
+
+
+def staging(settings: Settings, name: str) -> Path:
+    """Where a pull gathers a model; hidden, so that it is none before it is whole."""
+    return settings.models_dir / f".pull-{name}"
+
+
+def check_disk(found: Plan, settings: Settings) -> None:
+    """Raises ModelUnavailable if what is to be fetched and converted does not fit on the disk."""
+    plans = [found, *([found.needs] if found.needs else [])]
+    needed = sum(each.bytes_to_fetch + each.bytes_to_convert for each in plans)
+    folder = settings.models_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ModelUnavailable(
+            f"{found.wish} needs {needed / 1e9:.2f} GB in {settings.models_dir}, and "
+            f"{free / 1e9:.2f} GB are free there. Make room, or move the data folder "
+            "(IMGRANK_DATA_DIR)."
+        )
+
+
+def backbone_by_digest(digest: str, settings: Settings) -> Path | None:
+    """The folder of a backbone on this machine that has this identity ("sha256:" or bare hex)."""
+    wanted = digest.removeprefix("sha256:")
+    for entry in entries(settings.models_dir):
+        with suppress(CheckpointError):
+            if entry.kind == "backbone" and read_spec(entry.folder).identity == wanted:
+                return entry.folder
+    return None
+
+
+def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> Plan:
+    folder = settings.models_dir / wish.name
+    there = _there(folder, wish)
+    row = locked(settings).get(wish.key)
+    fixed = wish.asked if wish.by_commit else row.revision if row and not update else ""
+    if there and there.revision == fixed:
+        return _nothing_to_do(wish, there, folder)
+    refuse_offline(settings, f"fetching {wish.text}")
+    repository = look_up(wish.repository, fixed or wish.asked or None)
+    if fixed and repository.revision != fixed:
+        raise ModelUnavailable(
+            f"asked for {wish.repository}@{fixed}, the Hub answered with {repository.revision}. "
+            "Try again; if HF_ENDPOINT names a mirror, use another."
+        )
+    if there and there.revision == repository.revision:
+        return _nothing_to_do(wish, there, folder)
+    _agree(repository, wish, row if fixed else None)
+    found = _contents(wish, repository, settings, allow_pickle)
+    listed_licence = wish.listed.licence if wish.listed else ""
+    found = replace(
+        found,
+        pinned=bool(fixed),
+        licence=repository.licence or listed_licence,
+        bytes_to_fetch=_to_fetch(found, staging(settings, wish.name)),
+    )
+    return replace(found, warnings=_warnings(found, there))
+
+
+def _nothing_to_do(wish: Wish, there: Origin, folder: Path) -> Plan:
+    kind = "backbone" if (folder / CONFIG).is_file() else checkpoint.read_config(folder)["kind"]
+    return Plan(
+        wish.text,
+        wish.name,
+        wish.repository,
+        there.revision,
+        pinned=True,
+        licence=there.licence,
+        kind=kind,
+        asked=wish.asked or "main",
+        here=folder,
+        parsed=wish,
+    )
+
+
+def _there(folder: Path, wish: Wish) -> Origin | None:
+    """The origin of the model that has this name. Raises UsageError if it is another's."""
+    if not folder.exists():
+        return None
+    there = read_origin(folder)
+    if there is None or there.repository != wish.repository:
+        whose = f"from {there.origin}" if there else "your own"
+        raise UsageError(
+            f"{folder} is {whose}, and is not overwritten. Give another name: --as NAME."
+        )
+    return there
+
+
+def _agree(repository: Repository, wish: Wish, row: Locked | None) -> None:
+    """Raises ModelUnavailable if the Hub promises other content than registry or lock file."""
+    promises = [("the registry", wish.listed.files if wish.listed else {})]
+    promises.append(("models.lock.json", row.files if row else {}))
+    for who, files in promises:
+        for name, facts in files.items():
+            remote = repository.files.get(name)
+            wanted = facts.get("sha256", "")
+            if remote is None or (remote.sha256 and wanted and remote.sha256 != wanted):
+                raise ModelUnavailable(
+                    f"{name} of {wish.repository}@{repository.revision[:8]} is not what {who} "
+                    "says (its sha256 differs, or it is gone): the repository was rewritten, or "
+                    "this is not the Hub. Nothing was fetched; `--update` takes what is there now."
+                )
+
+
+def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pickle: bool) -> Plan:
+    names = repository.files.keys()
+    base = Plan(
+        wish.text,
+        wish.name,
+        wish.repository,
+        repository.revision,
+        pinned=False,
+        gated=repository.gated,
+        asked=wish.asked or "main",
+        parsed=wish,
+    )
+    if wish.listed and wish.listed.convert:
+        weights = choose_head(repository, wish.listed)
+        needs = _needs_by_name(wish.listed.backbone, settings, allow_pickle)
+        return _with(base, repository, wish.listed.kind, weights, (), needs=needs)
+    if CONFIG in names or wish.architecture:
+        weights, small = choose_backbone(repository, wish, allow_pickle)
+        config = _backbone_config(wish, repository)
+        return _with(base, repository, "backbone", weights, small, config)
+    if checkpoint.CONFIG in names and checkpoint.WEIGHTS in names:
+        config = _own_config(repository)
+        small = tuple(name for name in (checkpoint.CONFIG, checkpoint.CARD) if name in names)
+        needs = _needs(config, repository, settings, allow_pickle)
+        return _with(base, repository, config["kind"], checkpoint.WEIGHTS, small, config, needs)
+    raise ModelUnavailable(
+        f"{wish.repository} holds no model that imgrank can use: neither {CONFIG} (a backbone) "
+        f"nor {checkpoint.CONFIG} with {checkpoint.WEIGHTS} (a checkpoint). If OpenCLIP knows it "
+        "by a tag, pull it as open_clip:ARCHITECTURE/TAG."
+    )
+
+
+def _with(
+    base: Plan,
+    repository: Repository,
+    kind: str,
+    weights: str,
+    small: tuple[str, ...],
+    config: Mapping[str, Any] | None = None,
+    needs: Plan | None = None,
+) -> Plan:
+    files = tuple(repository.files[name] for name in (*small, weights))
+    return replace(
+        base, kind=kind, weights=weights, files=files, config=dict(config or {}), needs=needs
+    )
+
+
+def _backbone_config(wish: Wish, repository: Repository) -> dict[str, Any]:
+    """Raises MissingExtra, or ModelUnavailable for what could not be loaded anyway."""
+    if CONFIG in repository.files:
+        config = _read_small(repository, CONFIG)
+    else:
+        config = tag_config(wish.architecture, wish.tag)
+    model = config.get("model_cfg")
+    text = model.get("text_cfg") if isinstance(model, dict) else None
+    if not isinstance(text, dict):
+        raise ModelUnavailable(f"{CONFIG} of {repository.name} describes no OpenCLIP model.")
+    if elsewhere := text.get("hf_model_name"):
+        raise ModelUnavailable(
+            f"the text tower of {repository.name} is built from another repository ({elsewhere}), "
+            "which imgrank does not fetch. Take a model with OpenCLIP's own text tower."
+        )
+    if tokenizer := text.get("hf_tokenizer_name"):
+        if not any(name in repository.files for name in TOKENIZER):
+            raise ModelUnavailable(
+                f"the tokenizer of {repository.name} is in another repository ({tokenizer}), "
+                "which imgrank does not fetch."
+            )
+        if importlib.util.find_spec("transformers") is None:
+            raise MissingExtra(f"the tokenizer of {wish.text}", "siglip")
+    return config
+
+
+def _own_config(repository: Repository) -> dict[str, Any]:
+    config = _read_small(repository, checkpoint.CONFIG)
+    if "format" not in config or not isinstance(config.get("kind"), str):
+        raise ModelUnavailable(
+            f"{repository.name} is no checkpoint of imgrank's: its {checkpoint.CONFIG} is another "
+            "program's. imgrank takes its own checkpoints and OpenCLIP backbones."
+        )
+    if config["format"] != checkpoint.FORMAT:
+        raise ModelUnavailable(
+            f"{repository.name} has format {config['format']!r}, this imgrank reads "
+            f"{checkpoint.FORMAT}. Upgrade imgrank."
+        )
+    return config
+
+
+def _read_small(repository: Repository, name: str) -> dict[str, Any]:
+    if repository.files[name].bytes > SMALL:
+        raise ModelUnavailable(f"{name} of {repository.name} is too large to be a config.")
+    with tempfile.TemporaryDirectory(prefix="imgrank-") as folder:
+        text = fetch(repository, name, Path(folder)).read_bytes()
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ModelUnavailable(f"{name} of {repository.name} is not a JSON object.")
+    return content
+
+
+def _needs(
+    config: Mapping[str, Any], repository: Repository, settings: Settings, allow_pickle: bool
+) -> Plan | None:
+    """The backbone that a checkpoint names, unless one of its digest is here."""
+    facts = config.get("backbone")
+    if not isinstance(facts, dict) or not facts.get("digest"):
+        return None
+    if backbone_by_digest(str(facts["digest"]), settings):
+        return None
+    name, origin = str(facts.get("name", "")), str(facts.get("origin") or "")
+    revision = str(facts.get("revision") or "")
+    known = listed().get(name)
+    if known and known.origin and origin in ("", known.origin):
+        wish = parse_wish(name, "backbone")
+    elif origin:
+        wish = parse_wish(origin, "backbone")
+    else:
+        raise ModelUnavailable(
+            f"{repository.name} was made on the backbone '{name}', which is not here, and says "
+            f"not where it is. Put that backbone's folder into {settings.models_dir}."
+        )
+    wish = replace(wish, asked=revision or wish.asked)
+    usable = name if known or name.isidentifier() else wish.repository.partition("/")[2]
+    return _plan(_named(wish, usable, settings), settings, allow_pickle, False)
+
+
+def _needs_by_name(name: str, settings: Settings, allow_pickle: bool) -> Plan | None:
+    """The backbone of a published head, which the registry names, unless it is here."""
+    wish = parse_wish(name)
+    with suppress(ModelUnavailable, CheckpointError):
+        there = read_origin(find(name, settings.models_dir).folder)
+        if there and there.repository == wish.repository:
+            return None
+    return _plan(_named(wish, name, settings), settings, allow_pickle, False)
+
+
+def _named(wish: Wish, name: str, settings: Settings) -> Wish:
+    """Under this name, or, if another model has it, with some digits of the commit behind it."""
+    there = read_origin(settings.models_dir / name)
+    same = there and there.repository == wish.repository and wish.asked in ("", there.revision)
+    if not same and ((settings.models_dir / name).exists() or (EMBEDDED / name).exists()):
+        name = f"{name}-{wish.asked[:8] or 'hub'}"
+    return replace(wish, name=name)
+
+
+def _to_fetch(found: Plan, folder: Path) -> int:
+    def size(name: str) -> int:
+        path = folder / name
+        return path.stat().st_size if path.is_file() else -1
+
+    return sum(file.bytes for file in found.files if size(file.name) != file.bytes)
+
+
+def _warnings(found: Plan, there: Origin | None) -> tuple[str, ...]:
+    warnings = []
+    if not found.pinned:
+        what = "a tag names no revision" if found.parsed.tag and not found.parsed.listed else ""
+        warnings.append(
+            f"unpinned: {what or f'{found.wish} names no revision'}; pinned from now on by "
+            f"models.lock.json to {found.revision}"
+        )
+    known = found.parsed.listed
+    if known and known.research_only:
+        warnings.append(f"its licence ({found.licence}) allows research only")
+    elif not found.licence:
+        warnings.append("it names no licence: ask its owners what you may do with it")
+    if found.kind == "backbone" and not found.weights.endswith(".safetensors"):
+        warnings.append(f"{found.weights} is a pickle: it is read without running anything of it")
+    if there:
+        warnings.append(f"it replaces revision {there.revision[:12]}, which is here")
+    return tuple(warnings)

@@ -1,0 +1,271 @@
+"""Fetch a model from the Hub: all of it, checked, or nothing.
+
+Files gather in a hidden folder beside the models, `.pull-NAME`. There each is compared with what
+the Hub, the registry and the lock file promise, a pickle or a head is converted, OpenCLIP loads a
+backbone once, a checkpoint is held against its backbone. Only then one rename makes it a model.
+Whatever interrupts this (Ctrl-C, kill -9, a full disk, a server that lies) leaves no model behind;
+whole files of the hidden folder are not fetched again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imgrank.errors import CheckpointError, ModelUnavailable
+from imgrank.models import checkpoint
+from imgrank.models.convert import to_safetensors, write_config
+from imgrank.models.hub import Repository, fetch, refuse_offline
+from imgrank.models.lock import Locked, lock
+from imgrank.models.origin import ORIGIN, Origin, write_origin
+from imgrank.models.plan import Plan, backbone_by_digest, check_disk, plan, staging
+from imgrank.models.registry import find
+from imgrank.models.spec import CONFIG, RECORD, WEIGHTS, file_sha256
+from imgrank.settings import Settings
+
+__all__ = ["Plan", "plan", "pull"]
+
+Notify = Callable[[str], None]
+Facts = dict[str, dict[str, Any]]
+
+
+def pull(
+    found: Plan,
+    settings: Settings,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    notify: Notify = lambda text: None,
+) -> Path:
+    """Do what the plan says; the folder of the model.
+
+    progress: called with bytes done and bytes in all, the needed backbone's included.
+    notify: called with a line before each step that takes long.
+    Raises ModelUnavailable, CheckpointError; then the model is as it was before.
+    """
+    counter = _Counter(_bytes(found), progress)
+    if found.here is None or found.needs:
+        refuse_offline(settings, f"fetching {found.wish}")
+        check_disk(found, settings)
+    try:
+        return _pull(found, settings, counter, notify)
+    except OSError as error:
+        raise ModelUnavailable(f"cannot write into {settings.models_dir}: {error}.") from error
+
+
+class _Counter:
+    """Bytes of all files together."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self.done, self.total, self._progress = 0, total, progress
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self._progress:
+            self._progress(max(0, min(self.done, self.total)), self.total)
+
+    def end_at(self, done: int) -> None:
+        """The client's count of a file may be off by what it fetched twice or compressed."""
+        self.add(done - self.done)
+
+
+def _bytes(found: Plan | None) -> int:
+    return sum(file.bytes for file in found.files) + _bytes(found.needs) if found else 0
+
+
+def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) -> Path:
+    if found.needs:
+        _pull(found.needs, settings, counter, notify)
+    if found.here is not None:
+        return found.here
+    folder, target = staging(settings, found.name), settings.models_dir / found.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        notify(f"fetching {found.name} from {found.repository}@{found.revision[:12]}")
+        fetched = _fetch(found, folder, counter)
+        source = _convert(found, settings, folder, notify)
+        kept = {name: facts for name, facts in fetched.items() if name not in source}
+        _tidy(folder, found)
+        if found.kind == "backbone":
+            _try_backbone(found, folder, notify)
+            kept.pop(RECORD, None)  # describes this very folder, so it was written anew
+        else:
+            _try_checkpoint(found, settings, folder)
+        names = [path.name for path in folder.iterdir() if path.name not in (RECORD, ORIGIN)]
+        kept |= {name: _facts(folder / name) for name in sorted(names) if name not in kept}
+        origin = Origin(
+            origin=found.parsed.origin,
+            repository=found.repository,
+            revision=found.revision,
+            asked=found.asked,
+            files=kept,
+            licence=found.licence,
+            pulled=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            source=source,
+        )
+        write_origin(folder, origin)
+        _into_place(folder, target)
+    lock(settings, found.parsed.key, Locked(found.revision, fetched))
+    return target
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One pull of a name at a time. The lock ends with the process, however that ends."""
+    from filelock import FileLock, Timeout
+
+    place = folder.with_name(f"{folder.name}.lock")
+    try:
+        with FileLock(place, timeout=0):
+            yield
+    except Timeout:
+        raise ModelUnavailable(
+            f"another imgrank is fetching {folder.name.removeprefix('.pull-')} right now. Wait "
+            "for it."
+        ) from None
+    place.unlink(missing_ok=True)
+
+
+def _fetch(found: Plan, folder: Path, counter: _Counter) -> Facts:
+    """All files of the plan, checked; their sha256 and sizes by name."""
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's, with half files
+    files = {file.name: file for file in found.files}
+    repository = Repository(found.repository, found.revision, files, found.licence)
+    known = found.parsed.listed.files if found.parsed.listed else {}
+    facts: Facts = {}
+    end = counter.done
+    for file in found.files:
+        path = fetch(repository, file.name, folder, counter.add)
+        end += file.bytes
+        counter.end_at(end)
+        facts[file.name] = _facts(path, file.sha256)
+        wanted = known.get(file.name, {}).get("sha256", "")
+        if wanted and facts[file.name]["sha256"] != wanted:
+            path.unlink()
+            raise ModelUnavailable(
+                f"{file.name} of {found.repository} is not the file that the registry names (its "
+                "sha256 differs). It was deleted, and no model was made of it."
+            )
+    return facts
+
+
+def _facts(path: Path, sha256: str = "") -> dict[str, Any]:
+    return {"sha256": sha256 or file_sha256(path), "bytes": path.stat().st_size}
+
+
+def _convert(found: Plan, settings: Settings, folder: Path, notify: Notify) -> Facts:
+    """What was fetched only to be turned into something else: its name and facts; it is gone."""
+    path = folder / found.weights
+    head = found.parsed.listed is not None and bool(found.parsed.listed.convert)
+    if found.kind == "backbone" and not (folder / CONFIG).is_file():
+        write_config(folder / CONFIG, dict(found.config))
+    if head:
+        source = {found.weights: _facts(path)}
+        notify(f"converting {found.weights}")
+        _convert_head(found, settings, path, folder)
+    elif found.kind == "backbone" and path.name not in WEIGHTS:
+        source = {found.weights: _facts(path)}
+        if path.suffix == ".safetensors":
+            path.rename(folder / WEIGHTS[0])
+        else:
+            notify(f"converting {found.weights} to safetensors")
+            to_safetensors(path, folder / WEIGHTS[0])
+    else:
+        return {}
+    if found.weights != checkpoint.WEIGHTS:
+        path.unlink(missing_ok=True)
+    return source
+
+
+def _convert_head(found: Plan, settings: Settings, path: Path, folder: Path) -> None:
+    from imgrank.models.linear import convert_head
+
+    assert found.parsed.listed is not None
+    backbone = found.needs.name if found.needs else found.parsed.listed.backbone
+    convert_head(
+        path,
+        folder,
+        backbone_folder=find(backbone, settings.models_dir).folder,
+        name=found.name,
+        licence=found.licence,
+        origin=found.parsed.origin,
+    )
+
+
+def _tidy(folder: Path, found: Plan) -> None:
+    """Only what belongs to the model stays: nothing of the client's, of an earlier attempt."""
+    keep = {file.name for file in found.files} | {CONFIG, *WEIGHTS}
+    if found.kind != "backbone":
+        keep = {checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.CARD}
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in keep:
+            path.unlink()
+
+
+def _try_backbone(found: Plan, folder: Path, notify: Notify) -> None:
+    """Have OpenCLIP load it and its record written. Raises ModelUnavailable if that fails."""
+    from imgrank.models.backbone import describe
+
+    notify(f"loading {found.name} once, to see that it works")
+    record = _record(folder)
+    size = found.parsed.image_size or record.get("image_size")
+    own = found.config.get("model_cfg", {}).get("vision_cfg", {}).get("image_size")
+    options: dict[str, Any] = {} if size in (None, own) else {"image_size": size}
+    try:
+        describe(folder, found.name, record.get("statistics", ()), **options)
+    except CheckpointError as error:
+        shutil.rmtree(folder)
+        raise ModelUnavailable(
+            f"{found.repository} was fetched whole, but cannot be used: {error} Nothing was kept."
+        ) from error
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """What a backbone of ours was published with; all but these choices is found out anew."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        choices = {"statistics": [int(index) for index in record.get("statistics", ())]}
+        return choices | {"image_size": record.get("image_size")}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _try_checkpoint(found: Plan, settings: Settings, folder: Path) -> None:
+    """Its weights are those that its config names, and its backbone is here, by digest."""
+    config = checkpoint.read_config(folder)
+    if _facts(folder / checkpoint.WEIGHTS)["sha256"] != config["weights"].get("sha256"):
+        shutil.rmtree(folder)
+        raise ModelUnavailable(
+            f"{found.repository}: {checkpoint.WEIGHTS} is not the file that its own config names. "
+            "Its owners published it so; nothing was kept."
+        )
+    facts: Mapping[str, Any] = config.get("backbone") or {}
+    digest = facts.get("digest")
+    if digest and backbone_by_digest(str(digest), settings) is None:
+        raise ModelUnavailable(
+            f"{found.name} was made on the backbone '{facts.get('name')}' of digest {digest}, and "
+            "the one that was fetched for it is another (other weights, preprocessing or version). "
+            "Scores would be wrong, so it was not installed; ask its owners for the revision."
+        )
+
+
+def _into_place(folder: Path, target: Path) -> None:
+    """The rename that makes it a model; one of another revision steps aside and then goes."""
+    if not target.exists():
+        folder.rename(target)
+        return
+    old = target.with_name(f".old-{target.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    try:
+        folder.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
