@@ -1,18 +1,14 @@
 """Which models there are: in the package, in the user's data folder, known by name. No torch.
 
 A model is a folder: a backbone (it holds `open_clip_config.json`) or a checkpoint that names one
-(`config.json`, see `models/checkpoint.py`). One that was pulled also holds `origin.json`:
-
-    {"origin": "hf:OWNER/REPOSITORY", "repository": "OWNER/REPOSITORY", "revision": "<40 hex>",
-     "asked": "main", "files": {NAME: {"sha256": "<64 hex>", "bytes": 1}}, "licence": "mit", ...}
-
-Folders of the user may be named by path. Hidden ones are half-done pulls, never models.
+(`config.json`, see `models/checkpoint.py`). One that was pulled also holds `origin.json` (see
+`models/origin.py`). Folders of the user may be named by path. Hidden ones are half-done pulls,
+never models.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +19,7 @@ from typing import Any, Literal
 from imgrank.errors import CheckpointError, ModelUnavailable
 from imgrank.models.checkpoint import WEIGHTS as OWN_WEIGHTS
 from imgrank.models.checkpoint import read_config
+from imgrank.models.origin import ORIGIN, Origin, read_origin
 from imgrank.models.spec import CONFIG, WEIGHTS, file_sha256, read_spec
 
 __all__ = [
@@ -42,7 +39,6 @@ __all__ = [
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 REGISTRY = Path(__file__).with_name("registry.toml")
-ORIGIN = "origin.json"
 DEFAULT_BACKBONE = "tiny"
 REMOTE = ("hf:", "open_clip:")
 
@@ -94,7 +90,7 @@ class Entry:
     name: of its folder, or, if that was given by path, what its config says.
     kind: "backbone", the checkpoint's kind ("adapter", ...), or "damaged", with the problem.
     tasks: task key -> what its config records (prompt, unit, range, measured quality).
-    origin: what `origin.json` says, {} for one that was not pulled.
+    origin: of one that was pulled or imported, else None.
     """
 
     name: str
@@ -102,7 +98,7 @@ class Entry:
     folder: Path
     where: Literal["embedded", "pulled", "local"]
     config: Mapping[str, Any] = field(default_factory=dict)
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
     problem: str = ""
 
     @property
@@ -132,7 +128,8 @@ def entries(models: Path | None = None) -> list[Entry]:
         try:
             entry = _entry(folder, named=True)
         except CheckpointError as error:
-            entry = Entry(folder.name, "damaged", folder, _where(folder, {}), problem=str(error))
+            where = _where(folder, read_origin(folder))
+            entry = Entry(folder.name, "damaged", folder, where, problem=str(error))
         if entry is not None:
             found.append(entry)
     return found
@@ -142,16 +139,22 @@ def find(name: str, models: Path | None = None) -> Entry:
     """A model on this machine.
 
     name: of its folder in the package or in `models`, the path of its folder, or, if it was
-    pulled, `hf:OWNER/REPOSITORY[@REVISION]` or `open_clip:ARCHITECTURE/TAG`.
+    pulled, `hf:OWNER/REPOSITORY[@REVISION]` or `open_clip:ARCHITECTURE/TAG`: of several the one
+    that was pulled last, and none that reads pictures at another size than its own.
 
     Raises ModelUnavailable if it is not here, saying how to fetch one that is known, and
     CheckpointError if its folder is damaged.
     """
     if name.startswith(REMOTE):
-        here = [entry for entry in entries(models) if same_origin(entry, name)]
+        here = [
+            (entry.origin.pulled, entry.name, entry)
+            for entry in entries(models)
+            if entry.origin is not None and same_origin(entry.origin, name)
+            if not (entry.kind == "backbone" and read_spec(entry.folder).other_size)
+        ]
         if not here:
             raise ModelUnavailable(absent(name, models))
-        return max(here, key=lambda entry: (str(entry.origin.get("pulled", "")), entry.name))
+        return max(here)[-1]
     folders = [Path(name).expanduser()]
     plain = Path(name).name == name and not name.startswith(".")
     if plain:
@@ -167,19 +170,18 @@ def find(name: str, models: Path | None = None) -> Entry:
     raise ModelUnavailable(absent(name, models))
 
 
-def same_origin(entry: Entry, wish: str) -> bool:
+def same_origin(origin: Origin, wish: str) -> bool:
     """Whether a pulled model is what `hf:...` or `open_clip:...` names.
 
     A revision may be given as it was asked for (a tag), or by at least 7 of its digits.
     """
     if wish.startswith("open_clip:"):
-        return entry.origin.get("origin") == wish
+        return origin.origin == wish
     repository, _, revision = wish.removeprefix("hf:").partition("@")
-    if entry.origin.get("repository") != repository:
+    if origin.repository != repository:
         return False
-    has = str(entry.origin.get("revision", ""))
-    asked = {has, entry.origin.get("asked")}
-    return not revision or revision in asked or (len(revision) >= 7 and has.startswith(revision))
+    short = len(revision) >= 7 and origin.revision.startswith(revision)
+    return short or revision in ("", origin.revision, origin.asked)
 
 
 def absent(name: str, models: Path | None = None) -> str:
@@ -226,7 +228,7 @@ def verify(entry: Entry) -> None:
     if different := differences(entry):
         again = {
             "embedded": "Install imgrank again.",
-            "pulled": f"Fetch it again: imgrank models remove {entry.name}, then pull it.",
+            "pulled": _again(entry.folder),
             "local": "Fetch it again.",
         }[entry.where]
         raise CheckpointError(f"{entry.name} is damaged: {'; '.join(different)}. {again}")
@@ -239,9 +241,8 @@ def differences(entry: Entry) -> list[str]:
     """
     if entry.problem:
         return [entry.problem.rstrip(".")]
-    recorded: dict[Path, Mapping[str, Any]] = {
-        entry.folder / name: facts for name, facts in entry.origin.get("files", {}).items()
-    }
+    files = entry.origin.files if entry.origin is not None else {}
+    recorded = {entry.folder / name: facts for name, facts in files.items()}
     if entry.kind == "backbone":
         spec = read_spec(entry.folder)
         own = {spec.weights: spec.weights_sha256}
@@ -281,32 +282,30 @@ def _entry(folder: Path, *, named: bool) -> Entry | None:
     return None
 
 
-def _origin(folder: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / ORIGIN} cannot be read ({error}).") from error
-    if not isinstance(found, dict) or not isinstance(found.get("files", {}), dict):
-        raise CheckpointError(f"{folder / ORIGIN} does not say where this model is from.")
-    return found
+def _origin(folder: Path) -> Origin | None:
+    origin = read_origin(folder)
+    if origin is None and (folder / ORIGIN).is_file():
+        raise CheckpointError(f"{folder / ORIGIN} cannot be read. {_again(folder)}")
+    return origin
 
 
-def _check_sizes(folder: Path, origin: Mapping[str, Any]) -> None:
+def _check_sizes(folder: Path, origin: Origin | None) -> None:
     """The quick part of `differences`, for every use: a cut-off file is seen without reading it."""
-    for name, facts in origin.get("files", {}).items():
+    for name, facts in origin.files.items() if origin else ():
         path, size = folder / name, facts.get("bytes")
         if path.suffix == ".safetensors" and size and path.is_file():
             has = path.stat().st_size
             if has != size:
                 raise CheckpointError(
-                    f"{path} is damaged: {has} bytes, and {size} were pulled. "
-                    f"Fetch it again: imgrank models remove {folder.name}, then pull it."
+                    f"{path} is damaged: {has} bytes, and {size} were pulled. {_again(folder)}"
                 )
 
 
-def _where(folder: Path, origin: Mapping[str, Any]) -> Literal["embedded", "pulled", "local"]:
+def _again(folder: Path) -> str:
+    return f"Fetch it again: imgrank models remove {folder.name}, then pull it."
+
+
+def _where(folder: Path, origin: Origin | None) -> Literal["embedded", "pulled", "local"]:
     if folder.parent == EMBEDDED:
         return "embedded"
-    return "pulled" if origin.get("repository") else "local"
+    return "pulled" if origin and origin.repository else "local"

@@ -1,0 +1,286 @@
+"""`imgrank models list` and `imgrank models info`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgrank.results.output import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imgrank.models.catalogue import Known
+
+LIST_EXAMPLES = """\b
+Examples:
+  imgrank models list
+  imgrank models list --here --json
+"""
+INFO_EXAMPLES = """\b
+Examples:
+  imgrank models info tiny-quality
+  imgrank models info vit-b-32-256
+"""
+GROUPS = (
+    (False, "Trained for a task"),
+    (True, "Backbones: they answer anything in words (zero-shot) and carry the models above"),
+)
+COLUMNS = ("model", "size", "licence", "state")
+LEAST = (19, 7, 10, 11)  # characters, so that both tables are one
+STYLES = {"embedded": "green", "here": "green", "damaged": "bold red"}
+
+
+@click.command("list", epilog=LIST_EXAMPLES)
+@click.option("--here", is_flag=True, help="Only those on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_models(here: bool, as_json: bool) -> None:
+    """List all models that are known: what each answers, its size, its licence, where it stands.
+
+    A table on a terminal, tab-separated values in a pipe. Sizes with a ~ are about what a pull
+    fetches. Opens no socket.
+    """
+    from imgrank.models.catalogue import catalogue
+    from imgrank.settings import load_settings
+
+    found = [known for known in catalogue(load_settings()) if known.folder or not here]
+    if as_json:
+        click.echo(json.dumps([row(known) for known in found], indent=2))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        show_tables(found, Console(highlight=False))
+    else:
+        write_tsv(found)
+
+
+@click.command(epilog=INFO_EXAMPLES)
+@click.argument("name")
+@click.option("--card", is_flag=True, help="Only its model card, as it is.")
+@click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")
+def info(name: str, card: bool, as_json: bool) -> int:
+    """Show what is known of a model: origin, licence, tasks, units, measured quality, next step.
+
+    NAME is one that `imgrank models list` shows, the path of a folder, or, once it was pulled,
+    hf:OWNER/REPOSITORY[@REVISION] or open_clip:ARCHITECTURE/TAG.
+    """
+    from imgrank.models.catalogue import describe
+    from imgrank.settings import load_settings
+
+    known = describe(name, load_settings())
+    if card:
+        return _show_card(known)
+    if as_json:
+        from imgrank.models.checkpoint import read_config
+
+        own = known.folder is not None and known.kind not in ("backbone", "damaged")
+        config = read_config(known.folder) if known.folder and own else {}
+        click.echo(json.dumps({**row(known), "config": config}, indent=2))
+        return 0
+    for line in described(known):
+        click.echo(visible(line))
+    return 0
+
+
+# ---- list ----------------------------------------------------------------------------------------
+
+
+def row(known: Known) -> dict[str, Any]:
+    """The fields of one model in JSON and TSV."""
+    return {
+        "name": known.name,
+        "kind": known.kind,
+        "state": known.state,
+        "answers": answers(known),
+        "tasks": list(known.tasks),
+        "bytes": known.bytes or None,
+        "licence": known.licence,
+        "research_only": known.research_only,
+        "default_for": list(known.default_for),
+        "origin": known.origin,
+        "revision": known.revision,
+        "pinned": known.pinned,
+        "backbone": known.backbone,
+        "problem": known.problem,
+        "folder": str(known.folder or ""),
+    }
+
+
+def answers(known: Known) -> str:
+    """What a model is asked for, in a few words."""
+    return known.use or ", ".join(known.tasks) or "anything in words"
+
+
+def standing(known: Known) -> str:
+    """Its state with what a user should know beside it: "here, default for quality"."""
+    parts: list[str] = [known.state]
+    if known.pinned == "unpinned":
+        parts.append("unpinned")
+    if "*" in known.default_for:
+        parts.append("default")
+    if named := [task for task in known.default_for if task != "*"]:
+        parts.append(f"default for {', '.join(named)}")
+    return ", ".join(parts)
+
+
+def write_tsv(found: Iterable[Known]) -> None:
+    """One line a model, with a header; lists are joined by commas."""
+    for i, known in enumerate(found):
+        fields = row(known)
+        if i == 0:
+            click.echo("\t".join(fields))
+        click.echo("\t".join(_cell(value) for value in fields.values()))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = ",".join(value) if isinstance(value, list) else "" if value is None else str(value)
+    return visible(text)
+
+
+def show_tables(found: Sequence[Known], console: Console) -> None:
+    """For people: a table a group, then how to go on."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for backbones, heading in GROUPS:
+        rows = [known for known in found if (known.kind == "backbone") == backbones]
+        if not rows:
+            continue
+        cells = [
+            (known.name, size(known), _short_licence(known), standing(known)) for known in rows
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for title, least, width in zip(COLUMNS, LEAST, widths, strict=True):
+            justify: Any = "right" if title == "size" else "left"
+            table.add_column(title, justify=justify, width=max(least, width), no_wrap=True)
+        rest = console.width - sum(map(max, LEAST, widths)) - 11  # between the columns
+        table.add_column("good for" if backbones else "answers", max_width=max(rest, 20))
+        for known, (name, much, licence, state) in zip(rows, cells, strict=True):
+            table.add_row(
+                Text(visible(name), style="bold" if known.here else ""),
+                Text(much),
+                Text(licence, style="" if known.licence else "dim"),
+                Text(state, style=STYLES.get(known.state, "dim")),
+                _purpose(known),
+            )
+        console.print(Text(heading, style="bold"))
+        console.print(table)
+    console.print("imgrank models info NAME tells more; imgrank models pull NAME fetches one.")
+
+
+def _short_licence(known: Known) -> str:
+    """The licence's name; what it says beyond that is for `info`."""
+    text = visible(known.licence.partition(";")[0])
+    return (text if len(text) <= 14 else f"{text[:13]}…") or "unknown"
+
+
+def _purpose(known: Known) -> Any:
+    from rich.text import Text
+
+    text = known.problem if known.state == "damaged" else answers(known)
+    limit = ("research only: ", "yellow") if known.research_only else ""
+    return Text.assemble(limit, visible(text))
+
+
+def size(known: Known) -> str:
+    """ "19.2 MB" on disk, "~605 MB" to fetch, "?" if nobody has said."""
+    from imgrank.models.registry import size_text
+
+    if not known.bytes:
+        return "?"
+    return size_text(known.bytes) if known.folder else f"~{size_text(known.bytes)}"
+
+
+# ---- info ----------------------------------------------------------------------------------------
+
+
+def described(known: Known) -> list[str]:
+    """The lines of `imgrank models info`."""
+    lines = [f"{known.name}: {known.kind}, {standing(known)}"]
+    if known.use:
+        lines.append(known.use)
+    if known.problem:
+        lines.append(known.problem)
+    facts = {
+        "folder": str(known.folder or ""),
+        "origin": "comes with imgrank" if known.state == "embedded" else known.origin,
+        "revision": _revision(known),
+        "licence": _licence_line(known),
+        "size": size(known) if known.bytes else "unknown",
+        "rests on": known.backbone,
+        "reads": f"{known.image_size} x {known.image_size} pixels" if known.image_size else "",
+        "OpenCLIP": known.architecture,
+    }
+    lines += ["", *(f"{name:9} {fact}" for name, fact in facts.items() if fact)]
+    for task, values in known.tasks.items():
+        lines += ["", *_task(task, values)]
+    if known.folder and (known.folder / "README.md").is_file():
+        lines += ["", f"model card: imgrank models info {known.call} --card"]
+    lines += ["", f"next: {_next(known)}"] if _next(known) else []
+    return lines
+
+
+def _revision(known: Known) -> str:
+    if not known.origin:
+        return ""
+    if not known.revision:
+        return "unpinned: the first pull finds the commit and keeps to it"
+    return f"{known.revision} (pinned {known.pinned})" if known.pinned else known.revision
+
+
+def _licence_line(known: Known) -> str:
+    if not known.licence:
+        return "unknown" if known.state != "unpublished" else ""
+    return f"{known.licence}; for research only" if known.research_only else known.licence
+
+
+def _task(task: str, values: Mapping[str, Any]) -> list[str]:
+    """A task with its unit, range, prompt and measured figures."""
+    scale = values.get("range")
+    unit = str(values.get("unit") or "no unit")
+    head = f"{task}: {unit}, {scale[0]} to {scale[1]}" if scale else f"{task}: {unit}"
+    lines = [head]
+    if values.get("prompt"):
+        lines.append(f'  prompt "{values["prompt"]}"')
+    return [*lines, *(f"  {_figure(figure)}" for figure in values.get("measured", ()))]
+
+
+def _figure(figure: Mapping[str, Any]) -> str:
+    """{"data": ..., "n": 190, "srcc": 0.8, "srcc_interval": [a, b]} -> one line."""
+    parts = []
+    for name in dict.fromkeys(key.removesuffix("_interval") for key in figure):
+        if name in ("data", "n"):
+            continue
+        words = [name.replace("_", " ")]
+        words += [str(figure[name])] if name in figure else []
+        low_high = figure.get(f"{name}_interval")
+        parts.append(" ".join([*words, f"[{low_high[0]}, {low_high[1]}]"] if low_high else words))
+    count = f" (n = {figure['n']})" if "n" in figure else ""
+    return f"{figure.get('data', 'measured')}{count}: {'; '.join(parts)}"
+
+
+def _next(known: Known) -> str:
+    from imgrank.models.catalogue import example
+
+    if known.state == "not here":
+        return f"imgrank models pull {known.name}"
+    return f'imgrank sort PHOTOS "{example(known)}" --model {known.call}' if known.here else ""
+
+
+def _show_card(known: Known) -> int:
+    from imgrank.errors import ModelUnavailable
+
+    path = known.folder / "README.md" if known.folder else None
+    if path is None or not path.is_file():
+        raise ModelUnavailable(f"{known.name} has no model card on this machine.")
+    text = path.read_text(encoding="utf-8").strip()
+    click.echo("\n".join(visible(line) for line in text.split("\n")))
+    return 0

@@ -1,0 +1,177 @@
+"""What is known of every model, here or not, joined for people to read. No torch, no network.
+
+Three places know something: the folder on this machine (`registry.Entry`), the package's list
+(`registry.Listed`) and the lock file, which says what an unpinned name stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from imgrank.errors import CheckpointError, ModelUnavailable
+from imgrank.models.lock import Locked, locked
+from imgrank.models.registry import DEFAULT_BACKBONE, EMBEDDED, Entry, Listed, entries, find, listed
+from imgrank.models.spec import read_spec
+from imgrank.settings import Settings
+from imgrank.tasks import tasks
+
+__all__ = ["Known", "Pinned", "State", "catalogue", "describe", "example"]
+
+State = Literal["embedded", "here", "not here", "unpublished", "damaged"]
+Pinned = Literal["", "by the package", "by the lock file", "by its commit", "unpinned"]
+EMBEDDED_LICENCE = "Apache-2.0; NOTICE names the terms of what it was trained on"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A model as `imgrank models` shows it.
+
+    call: what `--model` takes: the name, or the path of a folder that is elsewhere.
+    state: where it stands.   pinned: by what its revision is fixed, "" if it has no origin.
+    bytes: on disk, or about what a pull fetches; 0 if unknown.   default_for: tasks that it answers
+    by the user's wish, and "*" for whatever no other model answers.
+    image_size: side of the input in pixels, 0 if unknown or (of a model here) not looked up.
+    problem: of a damaged one, or why it is unpublished.   folder: None if it is not here.
+    """
+
+    name: str
+    call: str
+    kind: str
+    state: State
+    tasks: Mapping[str, Any] = field(default_factory=dict)
+    use: str = ""
+    bytes: int = 0
+    licence: str = ""
+    research_only: bool = False
+    origin: str = ""
+    revision: str = ""
+    pinned: Pinned = ""
+    backbone: str = ""
+    architecture: str = ""
+    image_size: int = 0
+    default_for: tuple[str, ...] = ()
+    problem: str = ""
+    folder: Path | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether a sort can use it."""
+        return self.state in ("embedded", "here")
+
+
+def catalogue(settings: Settings) -> list[Known]:
+    """All models: those on this machine first, then the ones known by name, in their order."""
+    locks = _locks(settings)
+    here = [_of_entry(entry, settings, locks) for entry in entries(settings.models_dir)]
+    taken = {known.name for known in here}
+    rest = [_of_listed(each, locks) for each in listed().values() if each.name not in taken]
+    return [*here, *rest]
+
+
+def describe(name: str, settings: Settings) -> Known:
+    """One model by any name that `find` takes, or one of the package's list that is not here.
+
+    Raises ModelUnavailable, CheckpointError.
+    """
+    locks = _locks(settings)
+    try:
+        entry = find(name, settings.models_dir)
+        size = read_spec(entry.folder).image_size if entry.kind == "backbone" else 0
+        return replace(_of_entry(entry, settings, locks), image_size=size)
+    except ModelUnavailable:
+        known = listed().get(name)
+        if known is None:
+            known = next((each for each in listed().values() if each.origin == name), None)
+        if known is None:
+            raise
+        return _of_listed(known, locks)
+
+
+def example(known: Known) -> str:
+    """An instruction that this model answers: "by image quality", "a cat"."""
+    for task in known.tasks:
+        if task == "count":
+            return "by the number of cats"
+        if task in tasks():
+            return f"by {max(tasks()[task].phrases[:2], key=len)}"
+        return str(known.tasks[task].get("prompt", task))
+    return "a cat"
+
+
+def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> Known:
+    origin = entry.origin
+    known = listed().get(entry.name)
+    if known is not None and (origin is None or origin.repository != known.repository):
+        known = None  # the user's own model of that name
+    licence = entry.config.get("licence") or (origin and origin.licence)
+    if not licence and entry.where == "embedded":
+        licence = EMBEDDED_LICENCE
+    places = (EMBEDDED, settings.models_dir)
+    state: State = "embedded" if entry.where == "embedded" else "here"
+    return Known(
+        name=entry.name,
+        call=entry.name if entry.folder.parent in places else str(entry.folder),
+        kind=entry.kind,
+        state="damaged" if entry.problem else state,
+        tasks=entry.tasks,
+        use=known.use if known else "",
+        bytes=entry.size,
+        licence=str(licence or (known.licence if known else "")),
+        research_only=bool(known and known.research_only),
+        origin=origin.origin if origin else "",
+        revision=origin.revision if origin else "",
+        pinned=_pinned(origin.origin, origin.asked, known, locks) if origin else "",
+        backbone=entry.backbone,
+        architecture=known.architecture if known else "",
+        default_for=_default_for(entry, settings),
+        problem=entry.problem,
+        folder=entry.folder,
+    )
+
+
+def _of_listed(known: Listed, locks: Mapping[str, Locked]) -> Known:
+    row = locks.get(known.origin)
+    return Known(
+        name=known.name,
+        call=known.name,
+        kind=known.kind,
+        state="unpublished" if known.unpublished else "not here",
+        use=known.use,
+        bytes=known.bytes,
+        licence=known.licence,
+        research_only=known.research_only,
+        origin=known.origin,
+        revision=known.revision or (row.revision if row else ""),
+        pinned=_pinned(known.origin, "", known, locks) if known.origin else "",
+        backbone=known.backbone,
+        architecture=known.architecture,
+        image_size=known.image_size,
+        problem=known.unpublished,
+    )
+
+
+def _pinned(origin: str, asked: str, known: Listed | None, locks: Mapping[str, Locked]) -> Pinned:
+    if known and known.revision:
+        return "by the package"
+    if len(asked) == 40:
+        return "by its commit"
+    return "by the lock file" if origin in locks or f"{origin}@{asked}" in locks else "unpinned"
+
+
+def _default_for(entry: Entry, settings: Settings) -> tuple[str, ...]:
+    """The user's defaults; the embedded backbone is the one of everything else."""
+    wishes = {**settings.models, "*": settings.model or DEFAULT_BACKBONE}
+    names = {entry.name, str(entry.folder)}
+    if entry.origin is not None:
+        names |= {entry.origin.origin, f"hf:{entry.origin.repository}"}
+    return tuple(task for task, wish in wishes.items() if wish in names)
+
+
+def _locks(settings: Settings) -> Mapping[str, Locked]:
+    try:
+        return locked(settings)
+    except CheckpointError:
+        return {}  # a pull will say so; reading what is here needs no lock file
