@@ -1,10 +1,10 @@
 """Which device, how large a batch, which precision: decided once, and said why.
 
 * `choose_device`: `auto` prefers CUDA, then Apple's MPS, then the CPU.
-* `halving`: runs a batch; out of memory on CUDA halves it and goes on with the smaller size.
-* `choose_precision`: bfloat16 only on a CUDA device that has it in hardware (compute capability
-  8.0 and up), and only after its result has been compared with float32. Never on a CPU, where
-  autocast to bfloat16 was measured several times slower than float32.
+* `halving`: runs a batch; out of memory on CUDA or MPS halves it and goes on with the smaller size.
+* `solo_pool`: batches side by side on a CPU.
+
+The precision is `precision.py`.
 """
 
 from __future__ import annotations
@@ -16,25 +16,19 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from imgrank.errors import UsageError
 
 __all__ = [
-    "agree",
     "choose_device",
-    "choose_precision",
     "halving",
     "one_thread",
+    "out_of_memory",
     "solo_pool",
 ]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-MINIMUM_COSINE = 0.999
-"""Least cosine, over a batch, between features in bfloat16 and in float32 that counts as equal."""
 
 
 def choose_device(wish: str = "auto") -> tuple[torch.device, str]:
@@ -91,50 +85,42 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def halving(items: Sequence[T], run: Callable[[Sequence[T]], list[R]], batch: int) -> list[R]:
-    """`run` over `items` in slices of at most `batch`, results in order.
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an accelerator ran out of memory: CUDA and MPS say so in different ways."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
 
-    A slice that exhausts the CUDA memory is run again in halves, and later slices are of that
-    size; a single item that does not fit raises the error it met.
+
+def halving(
+    items: Sequence[T], run: Callable[[Sequence[T]], list[R]], batch: int
+) -> tuple[list[R], int]:
+    """`run` over `items` in slices of at most `batch`: the results in order, and the batch size
+    that was found to fit.
+
+    A slice that exhausts the memory of a CUDA or MPS device is run again in halves, and later
+    slices are of that size; a single item that does not fit raises the error it met.
     """
     results: list[R] = []
     start = 0
     while start < len(items):
         try:
             part = run(items[start : start + batch])
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
             size = min(batch, len(items) - start)
-            if size == 1:
+            if size == 1 or not out_of_memory(error):
                 raise
-            torch.cuda.empty_cache()
             batch = size // 2
+        else:
+            results += part
+            start += len(part)
             continue
-        results += part
-        start += batch
-    return results
+        _free_cached()  # outside of the handler, whose traceback still holds tensors
+    return results, batch
 
 
-def agree(wanted: Tensor, got: Tensor) -> bool:
-    """True if every row of `got` points where the same row of `wanted` does. Both [B, D]."""
-    cosine = F.cosine_similarity(wanted.float(), got.float(), dim=-1)
-    return bool((cosine >= MINIMUM_COSINE).all())
-
-
-def choose_precision(
-    device: torch.device, run: Callable[[], Tensor]
-) -> tuple[torch.dtype | None, str]:
-    """The dtype to autocast to (None: float32 as it is) and one line why.
-
-    `run` computes features [B, D] of a real batch; it is called twice where bfloat16 is a
-    candidate, and not at all elsewhere.
-    """
-    if device.type != "cuda":
-        return None, f"float32: bfloat16 is not taken on {device.type}"
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return None, "float32: this CUDA device has no bfloat16 in hardware"
-    wanted = run()
-    with torch.autocast(device.type, torch.bfloat16):
-        got = run()
-    if agree(wanted, got):
-        return torch.bfloat16, "bfloat16: agrees with float32 on the first batch"
-    return None, "float32: bfloat16 differs on the first batch"
+def _free_cached() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,4 +1,4 @@
-"""Device choice, halving and the precision guard, with stand-ins for hardware that is absent."""
+"""Device choice and halving, with stand-ins for hardware that is absent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from imgrank.errors import UsageError
-from imgrank.models.device import agree, choose_device, choose_precision, halving
+from imgrank.models.device import choose_device, halving
 
 
 def hardware(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool) -> None:
@@ -52,16 +52,23 @@ def test_cuda_index_beyond_the_last_device(monkeypatch: pytest.MonkeyPatch) -> N
         choose_device("cuda:1")
 
 
-def test_halving_goes_on_with_the_smaller_batch_in_order() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB)"),
+    ],
+)
+def test_halving_goes_on_with_the_smaller_batch_in_order(error: RuntimeError) -> None:
     tried: list[int] = []
 
     def run(part: Sequence[int]) -> list[int]:
         tried.append(len(part))
         if len(part) > 3:
-            raise torch.cuda.OutOfMemoryError("no memory")
+            raise error
         return [2 * item for item in part]
 
-    assert halving(list(range(9)), run, 8) == [2 * item for item in range(9)]
+    assert halving(list(range(9)), run, 8) == ([2 * item for item in range(9)], 2)
     assert tried == [8, 4, 2, 2, 2, 2, 1]
 
 
@@ -73,32 +80,17 @@ def test_halving_gives_up_on_a_single_item() -> None:
         halving([1, 2], run, 2)
 
 
-def test_agreement_is_per_row() -> None:
-    a = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    assert agree(a, a * 3)
-    assert not agree(a, torch.tensor([[1.0, 0.0], [0.2, 2.0]]))
+def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
+    tried: list[int] = []
+
+    def run(part: Sequence[int]) -> list[int]:
+        tried.append(len(part))
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="do not fit"):
+        halving([1, 2, 3], run, 2)
+    assert tried == [2]
 
 
-def test_no_bfloat16_on_a_cpu_and_nothing_is_run() -> None:
-    def run() -> torch.Tensor:
-        raise AssertionError("must not run")
-
-    dtype, reason = choose_precision(torch.device("cpu"), run)
-    assert dtype is None
-    assert "float32" in reason
-
-
-@pytest.mark.parametrize(("close", "wanted"), [(True, torch.bfloat16), (False, None)])
-def test_bfloat16_on_cuda_only_if_it_agrees(
-    monkeypatch: pytest.MonkeyPatch, close: bool, wanted: torch.dtype | None
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(torch, "autocast", lambda *a: torch.inference_mode())
-    answers = iter([torch.ones(2, 4), torch.ones(2, 4) if close else torch.eye(2, 4)])
-    dtype, _ = choose_precision(torch.device("cuda"), lambda: next(answers))
-    assert dtype is wanted
-
-
-def test_old_cuda_stays_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert choose_precision(torch.device("cuda"), lambda: torch.ones(1, 1))[0] is None
+def test_nothing_to_do_keeps_the_batch() -> None:
+    assert halving([], lambda part: [1 / 0], 8) == ([], 8)

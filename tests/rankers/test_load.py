@@ -10,7 +10,7 @@ import pytest
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import parse
-from imgrank.models import spec
+from imgrank.models import digests
 from imgrank.models.registry import EMBEDDED, entries, find, verify
 from imgrank.rankers.load import load_ranker, route
 from imgrank.settings import load_settings
@@ -138,8 +138,8 @@ def test_a_sort_on_the_embedded_models_hashes_no_backbone_of_the_users(
     shutil.copytree(EMBEDDED / "tiny", big)
     (big / "imgrank.json").unlink()  # only a hash of all weights now tells what it is
     hashed: list[Path] = []
-    sha256 = spec.file_sha256
-    monkeypatch.setattr(spec, "file_sha256", lambda path: hashed.append(path) or sha256(path))
+    sha256 = digests.file_sha256
+    monkeypatch.setattr(digests, "file_sha256", lambda path: hashed.append(path) or sha256(path))
     assert route(parse("by image quality"), load_settings()).answer.label == "adapter tiny-quality"
     assert [path for path in hashed if big in path.parents] == []
 
