@@ -41,10 +41,16 @@ __all__ = [
     "decode",
     "pixel_cap",
     "read_header",
+    "to_input",
     "to_square",
 ]
 
 Resample = Literal["bilinear", "bicubic"]
+_METHODS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+LONGEST = 50
+"""Times the short side, beyond which the ends of a strip are cut off before it is resized by its
+short side: a line of one pixel would become a picture of gigabytes, of which the middle is used."""
 
 _PLUGINS: dict[Kind, tuple[str, str]] = {
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
@@ -135,8 +141,53 @@ def to_square(
     Pillow's antialiased resize: the same pixels as OpenCLIP's transform with `resize_mode`
     "squash" gives for the same decoded picture (torchvision's `Resize` calls it too).
     """
-    method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[resample]
-    return np.array(image.resize((size, size), method))
+    return np.array(image.resize((size, size), _METHODS[resample]))
+
+
+def to_input(
+    image: Image.Image,
+    size: int,
+    interpolation: str = "bicubic",
+    resize_mode: str = "shortest",
+    fill: int = 0,
+) -> NDArray[np.uint8]:  # [S, S, 3]
+    """The picture as a model's config wants it, uint8 [S, S, 3]: the same pixels as OpenCLIP's
+    transform gives for the same decoded picture.
+
+    interpolation: "bicubic" or "bilinear".
+    resize_mode: "shortest": the short side becomes `size`, the middle is cut out; "longest": the
+    long side becomes `size`, the rest is grey `fill`; "squash": as `to_square`.
+    """
+    method = _METHODS["bilinear" if interpolation == "bilinear" else "bicubic"]
+    if resize_mode == "squash":
+        return np.array(image.resize((size, size), method))
+    if resize_mode == "shortest":
+        image = _without_far_ends(image)
+        short, long = sorted(image.size)
+        other = int(size * long / short)
+        width, height = (size, other) if image.width <= image.height else (other, size)
+    elif resize_mode == "longest":
+        ratio = max(image.size) / size
+        width, height = (max(1, round(side / ratio)) for side in image.size)
+    else:
+        raise ValueError(f"no such resize_mode: {resize_mode!r}")
+    resized = image.resize((width, height), method)
+    if resize_mode == "longest":  # an odd rest goes to the right and to the bottom
+        square = Image.new("RGB", (size, size), (fill, fill, fill))
+        square.paste(resized, ((size - width) // 2, (size - height) // 2))
+        return np.array(square)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.array(resized.crop((left, top, left + size, top + size)))
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    short, long = sorted(image.size)
+    if long <= LONGEST * short:
+        return image
+    start = (long - LONGEST * short) // 2
+    stop = start + LONGEST * short
+    wide = image.width > image.height
+    return image.crop((start, 0, stop, short) if wide else (0, start, short, stop))
 
 
 @contextlib.contextmanager
