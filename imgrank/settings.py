@@ -4,9 +4,11 @@
     device = "cpu"
     feature_budget = "500MB"
     [models]
-    quality = "tiny-quality"
+    quality = "tiny-quality"   # by task
+    default = "vit-b-32-256"   # for all that no other model and no measurement answers
 
-Every key below is also an environment variable (`IMGRANK_FEATURE_BUDGET=500MB`), except `models`.
+Every key below is also an environment variable (`IMGRANK_FEATURE_BUDGET=500MB`), except `models`,
+whose `default` is `IMGRANK_MODEL`.
 `IMGRANK_HOME` puts cache, data and configuration under one folder. `HF_HUB_OFFLINE` and
 `TRANSFORMERS_OFFLINE` mean `offline` here too, whatever else is set: the Hub's client obeys them.
 """
@@ -215,11 +217,13 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}.") from None
     models = table.pop("models", {})
     if unknown := sorted(table.keys() - (_PARSERS.keys() - {"model"})):
-        hint = ' A model for a task goes under [models]: quality = "NAME".' * ("model" in unknown)
+        hint = ' Models go under [models]: quality = "NAME", or default.' * ("model" in unknown)
         raise UsageError(f"{path}: there is no setting {unknown[0]!r}. {_KEYS}{hint}")
     if not isinstance(models, dict):
         raise UsageError(f'{path}: models is a table: [models], then quality = "NAME".')
     values = {key: _parsed(_PARSERS[key], value, f"{path}: {key}") for key, value in table.items()}
+    if "default" in models:
+        values["model"] = _parsed(_name, models.pop("default"), f"{path}: models.default")
     values["models"] = MappingProxyType(
         {task: _parsed(_name, name, f"{path}: models.{task}") for task, name in models.items()}
     )

@@ -88,6 +88,14 @@ def test_a_folder_of_its_own_for_data(home: Path, tmp_path: Path) -> None:
     assert settings.data_dir == home / "data"
 
 
+def test_a_model_for_all_else(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(home, '[models]\ndefault = "big"\nquality = "mine"\n')
+    settings = load_settings()
+    assert (settings.model, dict(settings.models)) == ("big", {"quality": "mine"})
+    monkeypatch.setenv("IMGRANK_MODEL", "other")
+    assert load_settings().model == "other"
+
+
 def test_models_by_task(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(home, '[models]\nquality = "tiny-quality"\nage = "mine"\n')
     settings = load_settings()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
 from imgrank.models.lock import Locked, locked
+from imgrank.models.origin import COMMIT
 from imgrank.models.registry import DEFAULT_BACKBONE, EMBEDDED, Entry, Listed, entries, find, listed
 from imgrank.models.spec import read_spec
 from imgrank.settings import Settings
@@ -123,7 +124,9 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         research_only=bool(known and known.research_only),
         origin=origin.origin if origin else "",
         revision=origin.revision if origin else "",
-        pinned=_pinned(origin.origin, origin.asked, known, locks) if origin else "",
+        pinned=_pinned(origin.origin, origin.asked, origin.revision, known, locks)
+        if origin
+        else "",
         backbone=entry.backbone,
         architecture=known.architecture if known else "",
         default_for=_default_for(entry, settings),
@@ -145,7 +148,7 @@ def _of_listed(known: Listed, locks: Mapping[str, Locked]) -> Known:
         research_only=known.research_only,
         origin=known.origin,
         revision=known.revision or (row.revision if row else ""),
-        pinned=_pinned(known.origin, "", known, locks) if known.origin else "",
+        pinned=_pinned(known.origin, "", known.revision, known, locks) if known.origin else "",
         backbone=known.backbone,
         architecture=known.architecture,
         image_size=known.image_size,
@@ -153,10 +156,12 @@ def _of_listed(known: Listed, locks: Mapping[str, Locked]) -> Known:
     )
 
 
-def _pinned(origin: str, asked: str, known: Listed | None, locks: Mapping[str, Locked]) -> Pinned:
-    if known and known.revision:
+def _pinned(
+    origin: str, asked: str, revision: str, known: Listed | None, locks: Mapping[str, Locked]
+) -> Pinned:
+    if known and revision and known.revision == revision:
         return "by the package"
-    if len(asked) == 40:
+    if COMMIT.fullmatch(asked):
         return "by its commit"
     return "by the lock file" if origin in locks or f"{origin}@{asked}" in locks else "unpinned"
 

@@ -1,0 +1,100 @@
+"""`imgrank models default`: whom the router asks first."""
+
+from __future__ import annotations
+
+import click
+
+from imgrank.errors import UsageError
+
+EXAMPLES = """\b
+Examples:
+  imgrank models default
+  imgrank models default tiny-quality --task quality
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("name", required=False)
+@click.option("--task", metavar="TASK", help="For this task alone.")
+@click.option("--unset", is_flag=True, help="Back to imgrank's own choice, for TASK or for all.")
+def default(name: str | None, task: str | None, unset: bool) -> None:
+    """Choose the model that answers without --model; without NAME, show what was chosen.
+
+    A backbone becomes the default of all that no other model and no measurement answers; a model
+    that was trained for tasks, of these. The choice is written into config.toml, whose comments
+    stay.
+    """
+    from imgrank.models import defaults
+    from imgrank.models.registry import find
+    from imgrank.settings import load_settings
+
+    settings = load_settings()
+    if unset:
+        if name:
+            raise UsageError("--unset takes no NAME: name the task with --task.")
+        _unset(task)
+        return
+    if name is None:
+        if task:
+            raise UsageError("--task needs the NAME of a model, or --unset.")
+        _show()
+        return
+    entry = find(name, settings.models_dir)
+    if entry.problem:
+        raise UsageError(f"{entry.name} is damaged: {entry.problem}")
+    if task:
+        defaults.check(entry, task)
+        keys = [task]
+    else:
+        keys = [defaults.ELSE] if entry.kind == "backbone" else list(entry.tasks)
+    for key in keys:
+        if key != defaults.ELSE:
+            defaults.check(entry, key)
+    known = entry.folder.parent == settings.models_dir or entry.where == "embedded"
+    called = entry.name if known else str(entry.folder.resolve())
+    path = defaults.set_defaults(settings, dict.fromkeys(keys, called))
+    for key in keys:
+        _say(f'{path}: [models] {key} = "{called}"')
+
+
+def _unset(task: str | None) -> None:
+    from imgrank.models import defaults
+    from imgrank.settings import load_settings
+
+    settings = load_settings()
+    chosen = _chosen()
+    keys = [task] if task else list(chosen)
+    if task and task not in chosen:
+        raise UsageError(
+            f"no default was chosen for '{task}'. "
+            + (f"There is one for {', '.join(chosen)}." if chosen else "There is none at all.")
+        )
+    if not keys:
+        _say("no default was chosen; nothing to take back")
+        return
+    path = defaults.unset_defaults(settings, keys)
+    _say(f"{path}: [models] without {', '.join(keys)}")
+
+
+def _show() -> None:
+    chosen = _chosen()
+    for key, name in chosen.items():
+        click.echo(f"{key}\t{name}")
+    if not chosen:
+        _say("no default was chosen: imgrank takes the embedded models")
+
+
+def _chosen() -> dict[str, str]:
+    """Of config.toml alone: what this command can change."""
+    from imgrank.models.defaults import ELSE
+    from imgrank.settings import load_settings
+
+    environment = {"IMGRANK_HOME": str(home)} if (home := load_settings().home) else {}
+    settings = load_settings(environ=environment)
+    return {**settings.models, **({ELSE: settings.model} if settings.model else {})}
+
+
+def _say(text: str) -> None:
+    from imgrank.results.output import visible
+
+    click.echo(visible(text), err=True)

@@ -1,0 +1,185 @@
+"""`imgrank models verify` and `imgrank models remove`: the folders of models on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from imgrank.models.registry import Entry
+    from imgrank.settings import Settings
+
+VERIFY_EXAMPLES = """\b
+Examples:
+  imgrank models verify
+  imgrank models verify tiny tiny-quality
+"""
+REMOVE_EXAMPLES = """\b
+Examples:
+  imgrank models remove --help
+  imgrank models list --here  # what could be removed
+"""
+
+
+@click.command(epilog=VERIFY_EXAMPLES)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def verify(names: tuple[str, ...]) -> int:
+    """Read every file of a model against the digest that was recorded of it; all without NAME.
+
+    One line a model: its name and "ok", or what is wrong, a file each. Exits with 3 if anything is.
+    """
+    from imgrank.models.registry import differences, entries
+    from imgrank.settings import load_settings
+
+    settings = load_settings()
+    chosen = [_entry(name, settings) for name in names] or entries(settings.models_dir)
+    whole = True
+    for entry in chosen:
+        wrong = differences(entry)
+        whole = whole and not wrong
+        for text in wrong or ["ok"]:
+            click.echo(_plain(f"{entry.name}\t{text}"))
+        if wrong:
+            _say(f"{entry.name}: {_repair(entry)}")
+    return 0 if whole else 3
+
+
+def _repair(entry: Entry) -> str:
+    if entry.where == "embedded":
+        return "install imgrank again"
+    if entry.origin is None:
+        return "put its folder there again, from where you had it"
+    wish = f"{entry.origin.origin}@{entry.origin.revision}"
+    if entry.origin.origin.startswith("open_clip:"):
+        wish = entry.origin.origin
+    return f"imgrank models remove {entry.name}, then imgrank models pull {wish} --as {entry.name}"
+
+
+@click.command(epilog=REMOVE_EXAMPLES)
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Without a question.")
+def remove(name: str, yes: bool) -> int:
+    """Delete a model from your models folder, or what an interrupted pull of it has left.
+
+    Says how much it frees and which models rest on it. Scores that it gave stay in the cache
+    (`imgrank cache clear`).
+    """
+    from imgrank.models.registry import size_text
+    from imgrank.settings import load_settings
+
+    settings = load_settings()
+    folder = _removable(name, settings)
+    size = size_text(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
+    for text in _consequences(folder, settings):
+        _say(text)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"without a terminal, removing {folder} needs --yes.")
+        if not click.confirm(f"Remove {folder} ({size})?", err=True):
+            _say("nothing was removed")
+            return 1
+    _delete(folder)
+    _say(f"removed {folder}: {size} freed")
+    return 0
+
+
+def _removable(name: str, settings: Settings) -> Path:
+    """The folder that is meant. Raises UsageError for any that is not directly in models_dir."""
+    from imgrank.models.registry import EMBEDDED, find
+
+    plain = Path(name).name == name and name not in ("", ".", "..")
+    if plain:
+        for folder in (settings.models_dir / name, settings.models_dir / f".pull-{name}"):
+            if folder.is_dir() or folder.is_symlink():
+                return folder
+    folder = find(name, settings.models_dir).folder
+    if folder.parent == EMBEDDED:
+        raise UsageError(f"'{name}' is part of imgrank itself and cannot be removed.")
+    if folder.resolve().parent != settings.models_dir.resolve():
+        raise UsageError(
+            f"{folder} is not in {settings.models_dir}; what you put elsewhere is yours to delete."
+        )
+    return folder
+
+
+def _consequences(folder: Path, settings: Settings) -> list[str]:
+    """What stops working: checkpoints on this backbone, defaults that name it."""
+    from imgrank.models.registry import entries
+
+    here = entries(settings.models_dir)
+    texts = []
+    this = next((entry for entry in here if entry.folder == folder), None)
+    if this is not None and this.kind == "backbone":
+        resting = [entry.name for entry in here if _rests_on(entry, this, here)]
+        if resting:
+            texts.append(f"{', '.join(resting)} cannot be used without {folder.name}")
+    chosen = {**settings.models, **({"default": settings.model} if settings.model else {})}
+    for key, name in chosen.items():
+        if name in (folder.name, str(folder)):
+            texts.append(
+                f"{folder.name} is your default ({key}); afterwards: "
+                f"imgrank models default --unset --task {key}"
+            )
+    return texts
+
+
+def _rests_on(entry: Entry, backbone: Entry, here: list[Entry]) -> bool:
+    """Whether a checkpoint needs this backbone, and no other here is the same."""
+    from imgrank.models.spec import read_spec
+
+    facts = entry.config.get("backbone")
+    if not isinstance(facts, dict) or not facts.get("digest"):
+        return False
+    digest = str(facts["digest"]).removeprefix("sha256:")
+    fitting = []
+    for each in here:
+        with suppress(CheckpointError):
+            if each.kind == "backbone" and read_spec(each.folder).identity == digest:
+                fitting.append(each)
+    return fitting == [backbone]
+
+
+def _delete(folder: Path) -> None:
+    """First it is no model any more, then it goes: half a model never has its name."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    going = folder.with_name(f".gone-{folder.name.lstrip('.')}")
+    if going.exists():
+        shutil.rmtree(going)
+    folder.rename(going)
+    shutil.rmtree(going)
+
+
+def _entry(name: str, settings: Settings) -> Entry:
+    """By name, damaged ones too; else as `find` does."""
+    from imgrank.models.registry import entries, find
+
+    for entry in entries(settings.models_dir):
+        if entry.name == name:
+            return entry
+    try:
+        return find(name, settings.models_dir)
+    except ModelUnavailable as error:
+        if (settings.models_dir / f".pull-{name}").is_dir():
+            raise ModelUnavailable(
+                f"the pull of '{name}' was interrupted. Go on with it: imgrank models pull {name}"
+            ) from error
+        raise
+
+
+def _plain(text: str) -> str:
+    from imgrank.results.output import visible
+
+    return "\t".join(visible(part) for part in text.split("\t"))
+
+
+def _say(text: str) -> None:
+    click.echo(_plain(text), err=True)

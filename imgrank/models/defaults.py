@@ -1,0 +1,73 @@
+"""The user's choice of models in `config.toml`, written without losing its comments. No torch.
+
+[models]
+quality = "mine"      # by task
+default = "vit-b-16"  # for all that no other model and no measurement answers
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from imgrank.errors import UsageError
+from imgrank.models.registry import Entry
+from imgrank.settings import Settings
+from imgrank.tasks import tasks
+
+__all__ = ["ELSE", "check", "set_defaults", "unset_defaults"]
+
+ELSE = "default"
+
+
+def check(entry: Entry, task: str) -> None:
+    """Raises UsageError if there is no such task, or if the model does not answer it."""
+    if task not in tasks():
+        raise UsageError(f"there is no task '{task}'. Tasks are {', '.join(tasks())}.")
+    if entry.kind != "backbone" and task not in entry.tasks:
+        answers = ", ".join(entry.tasks) or "nothing that it names"
+        raise UsageError(f"{entry.name} was not trained for {task}; it answers {answers}.")
+
+
+def set_defaults(settings: Settings, chosen: Mapping[str, str]) -> Path:
+    """Writes `[models]` entries, task or `ELSE` -> model; the file, made if it was not there."""
+
+    def edit(models: Any) -> None:
+        for key, name in chosen.items():
+            models[key] = name
+
+    return _edit(settings, edit)
+
+
+def unset_defaults(settings: Settings, keys: Iterable[str]) -> Path:
+    """Takes `[models]` entries out again; those that are not there do not matter."""
+
+    def edit(models: Any) -> None:
+        for key in keys:
+            models.pop(key, None)
+
+    return _edit(settings, edit)
+
+
+def _edit(settings: Settings, edit: Callable[[Any], None]) -> Path:
+    import tomlkit
+
+    path = settings.config
+    target = path.resolve()  # what a link of dotfiles points to is written, not the link
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = target.read_text(encoding="utf-8") if target.is_file() else ""
+    document = tomlkit.parse(text)
+    if "models" not in document:
+        document["models"] = tomlkit.table()
+    edit(document["models"])
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(tomlkit.dumps(document), encoding="utf-8")
+        if target.is_file():
+            partial.chmod(target.stat().st_mode)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
