@@ -1,18 +1,36 @@
 """The model card of a trained checkpoint, written from what its config records.
 
 Everything measured stands in one table, which `with_measured` replaces, so that a card never
-shows figures of other weights than those beside it.
+shows figures of other weights than those beside it. The metadata that the Hub reads (front matter:
+licence, tags, base model, figures) is huggingface_hub's own ModelCardData; `for_hub` completes a
+card that lacks some of it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["model_card", "with_measured"]
+from imgrank.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
+
+__all__ = ["backbone_metadata", "for_hub", "metadata", "model_card", "with_measured"]
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+# A figure's key in `measured` -> the Hub's name of the metric, and what people call it.
+METRICS = {
+    "srcc": ("spearmanr", "SRCC"),
+    "plcc": ("pearsonr", "PLCC"),
+    "mae": ("mae", "mean absolute error"),
+    "accuracy": ("accuracy", "accuracy"),
+    "pairs": ("accuracy", "accuracy of pairs within a photograph"),
+}
+ORDER = ["license", "license_name", "library_name", "pipeline_tag", "tags", "base_model"]
+TASK = "image-classification"  # the Hub's nearest name for a number or a class from a picture
+WORDS = "zero-shot-image-classification"
 
 
 def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
@@ -20,11 +38,14 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
 
     notes: data, terms and limits, Markdown.   training: one line each: command, seed, time.
     """
-    # A bare name, or words that the Hub has no name for.
-    plain = re.fullmatch(r"[\w.-]+", config["licence"])
-    licence = config["licence"].lower() if plain else "other"
-    lines = ["---", f"license: {licence}", "library_name: imgrank"]
-    lines += ["---", "", f"# {config['name']}", ""]
+    lines = [
+        "---",
+        metadata(config).to_yaml(original_order=ORDER),
+        "---",
+        "",
+        f"# {config['name']}",
+        "",
+    ]
     for task, facts in config["tasks"].items():
         low, high = facts["range"]
         lines.append(
@@ -35,6 +56,85 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
     lines += ["", "## Training", "", *(f"- {line}" for line in training)]
     lines += ["", "## Measured", "", BEGIN, "Not measured yet.", END, "", notes.strip(), ""]
     return "\n".join(lines)
+
+
+def metadata(config: Mapping[str, Any]) -> ModelCardData:
+    """What a checkpoint's config says, as the Hub understands it."""
+    from huggingface_hub import ModelCardData
+
+    backbone = config.get("backbone") or {}
+    origin = str(backbone.get("origin") or "")
+    tasks = config.get("tasks") or {}
+    figures = [result for facts in tasks.values() for result in _results(facts)]
+    return ModelCardData(
+        **_licence(str(config.get("licence") or "")),
+        library_name="imgrank",
+        pipeline_tag=TASK,
+        tags=list(dict.fromkeys(["imgrank", "image-ranking", str(config["kind"]), *tasks])),
+        base_model=origin.removeprefix("hf:") if origin.startswith("hf:") else None,
+        model_name=str(config["name"]) if figures else None,
+        eval_results=figures or None,
+    )
+
+
+def backbone_metadata(licence: str) -> ModelCardData:
+    """Of an OpenCLIP folder; licence: "" if unknown."""
+    from huggingface_hub import ModelCardData
+
+    return ModelCardData(
+        **_licence(licence), library_name="open_clip", pipeline_tag=WORDS, tags=["clip", "imgrank"]
+    )
+
+
+def for_hub(card: str, data: ModelCardData, name: str) -> str:
+    """The card with what its front matter lacks; what it says itself stays, but for the figures.
+
+    Raises CheckpointError if the front matter cannot be read.
+    """
+    from huggingface_hub import CardData, ModelCard
+
+    try:
+        own = ModelCard(card, ignore_metadata_errors=True)
+        wanted: dict[str, Any] = data.to_dict()  # type: ignore[no-untyped-call]
+        said: dict[str, Any] = own.data.to_dict()  # type: ignore[no-untyped-call]
+    except Exception as error:  # YAML's and the client's own kinds
+        raise CheckpointError(f"the front matter of {name} cannot be read: {error}") from error
+    if "license" in said:
+        wanted.pop("license_name", None)
+    merged = {**wanted, **said}
+    if "model-index" in wanted:
+        merged["model-index"] = wanted["model-index"]
+    tags = [*merged.get("tags", []), *wanted.get("tags", [])]
+    merged["tags"] = list(dict.fromkeys(tags))
+    return f"---\n{CardData(**merged).to_yaml(original_order=ORDER)}\n---\n\n{own.text.strip()}\n"
+
+
+def _licence(text: str) -> dict[str, Any]:
+    """A bare name; words that the Hub has no name for are "other", with a name made of them."""
+    if not text:
+        return {}
+    if re.fullmatch(r"[\w.-]+", text):
+        return {"license": text.lower()}
+    words = re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+    return {"license": "other", "license_name": words[:60].rstrip("-.")}
+
+
+def _results(facts: Mapping[str, Any]) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=re.sub(r"[^a-z0-9]+", "-", str(row["data"]).lower()).strip("-"),
+            dataset_name=str(row["data"]),
+            metric_type=metric,
+            metric_name=title,
+            metric_value=row[key],
+        )
+        for row in facts.get("measured") or ()
+        for key, (metric, title) in METRICS.items()
+        if key in row
+    ]
 
 
 def with_measured(card: str, rows: Sequence[Mapping[str, Any]], command: str) -> str:

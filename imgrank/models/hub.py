@@ -193,8 +193,8 @@ def quiet() -> Iterator[None]:
     hub_logging.set_verbosity(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            # HF_HUB_DISABLE_PROGRESS_BARS=0 asks for bars, and the client warns that it obeys.
-            warnings.simplefilter("ignore", UserWarning)
+            # About HF_HUB_DISABLE_PROGRESS_BARS=0, and how the client calls its own transport.
+            warnings.simplefilter("ignore")
             with disable_progress_bars():
                 yield
     finally:

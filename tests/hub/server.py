@@ -243,7 +243,8 @@ class HubHandler(Handler):
         if not self._authorised():
             self.refuse(401)
         elif repo_id in self.hub.repos:
-            self.reply_json({"error": "You already created this model repo", "url": ""}, 409)
+            url = f"{self.hub.url}/{repo_id}"
+            self.reply_json({"error": "You already created this model repo", "url": url}, 409)
         else:
             self.hub.add(repo_id, {}, private=asked.get("visibility") == "private", licence="")
             self.reply_json({"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": "0"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import torch
 from safetensors.torch import save
 from server import StandIn, sha256
 
-from imgrank.models.lock import locked
 from imgrank.models.origin import read_origin
 from imgrank.models.pull import plan, pull
-from imgrank.models.registry import entries, find
+from imgrank.models.registry import find
 from imgrank.settings import Settings, load_settings
 
 S = 32

@@ -1,0 +1,94 @@
+"""Publish a model's folder on the Hub: exactly the files that make it, in one commit.
+
+A pull of that commit, `hf:OWNER/REPOSITORY@COMMIT`, gives the same model. What the card lacks of
+the metadata that the Hub reads is added to the copy that is sent; the folder stays as it is.
+`origin.json` (where this copy came from) and everything else in the folder stay here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from imgrank.errors import ModelUnavailable, UsageError
+from imgrank.models import checkpoint
+from imgrank.models.card import backbone_metadata, for_hub, metadata
+from imgrank.models.hub import endpoint, refuse_offline, uploading
+from imgrank.models.origin import read_origin
+from imgrank.models.spec import CONFIG, RECORD, file_sha256, read_spec
+from imgrank.models.wish import TOKENIZER
+from imgrank.settings import Settings
+
+__all__ = ["push"]
+
+_REPOSITORY = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)")
+
+
+def push(
+    folder: Path,
+    repository: str,
+    settings: Settings,
+    *,
+    private: bool = True,
+    message: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Upload a backbone's or a checkpoint's folder; the commit, 40 hex digits.
+
+    repository: OWNER/REPOSITORY, made if there is none (private: readable by its owners alone;
+    one that exists stays as visible as it is).   progress: bytes done and bytes in all; the
+    client counts none on the way, so it is called at the start and at the end.
+    Raises UsageError, CheckpointError for a folder that is no whole model, ModelUnavailable.
+    """
+    match = _REPOSITORY.fullmatch(repository.strip())
+    if match is None:
+        raise UsageError(f"'{repository}' is no repository: write OWNER/REPOSITORY.")
+    name = match[1]
+    files, card = _contents(folder)
+    refuse_offline(settings, f"publishing {folder.name}")
+    total = sum(path.stat().st_size for path in files) + len(card)
+    if progress:
+        progress(0, total)
+    with uploading(name) as api:
+        from huggingface_hub import CommitOperationAdd
+
+        if not api.token:
+            raise ModelUnavailable(
+                f"publishing at {endpoint()} needs a token that may write: make one in the "
+                "settings of your account, then set HF_TOKEN or run `hf auth login`."
+            )
+        api.create_repo(name, private=private, exist_ok=True)
+        operations = [CommitOperationAdd(path.name, str(path)) for path in files]
+        operations.append(CommitOperationAdd(checkpoint.CARD, card))
+        made = api.create_commit(
+            name, operations, commit_message=message or f"{folder.name}, from imgrank"
+        )
+    if progress:
+        progress(total, total)
+    return str(made.oid)
+
+
+def _contents(folder: Path) -> tuple[list[Path], bytes]:
+    """The files to send, but for the card; and the card."""
+    path = folder / checkpoint.CARD
+    text = path.read_text(encoding="utf-8") if path.is_file() else f"# {folder.name}\n"
+    if (folder / CONFIG).is_file():
+        spec = read_spec(folder)
+        origin = read_origin(folder)
+        data = backbone_metadata(origin.licence if origin else "")
+        recorded = spec.weights_sha256
+        names = [CONFIG, RECORD, *TOKENIZER, *([spec.merges.name] if spec.merges else [])]
+        files = [spec.weights, *(folder / name for name in dict.fromkeys(names))]
+    else:
+        config = checkpoint.read_config(folder)
+        data = metadata(config)
+        recorded = config["weights"]["sha256"]
+        files = [folder / checkpoint.WEIGHTS, folder / checkpoint.CONFIG]
+    if file_sha256(files[0]) != recorded:
+        raise UsageError(
+            f"{files[0]} is not the file that the model records (its sha256 differs), so it is "
+            "not published."
+        )
+    card = for_hub(text, data, str(path))
+    return [path for path in files if path.is_file()], card.encode()
