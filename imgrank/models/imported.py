@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError, UsageError
 from imgrank.models.origin import read_origin
+from imgrank.models.registry import EMBEDDED
 from imgrank.models.spec import BackboneSpec, file_sha256
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def new_folder(root: Path, name: str) -> Iterator[Path]:
             "digit first."
         )
     target, staging = root / name, root / f".import-{name}"
+    if (EMBEDDED / name).exists():
+        raise UsageError(f"'{name}' is a model of the package itself. Use another name.")
     if target.exists():
         raise UsageError(f"{target} exists already; imgrank overwrites nothing. Use another name.")
     try:
