@@ -21,11 +21,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from imgrank.errors import UsageError
 
-__all__ = ["Settings", "load_settings", "parse_size"]
+__all__ = ["PRECISIONS", "Precision", "Settings", "load_settings", "parse_size"]
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class Settings:
     home: IMGRANK_HOME, None if the platform's folders are used.
     cache_dir, data_dir: of the store, of data sets and checkpoints.
     config: the file, which may be absent.
-    device: auto, cpu, mps, cuda or cuda:N.  offline: never open a socket.
+    device: auto, cpu, mps, cuda or cuda:N.  precision: of the image models.
+    offline: never open a socket.
     offline_by: what asked for it ("--offline", "HF_HUB_OFFLINE", ...), "" if nothing did.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
     model: for all that is not measured.  models: by task, before everything else.
@@ -46,6 +50,7 @@ class Settings:
     config: Path
     home: Path | None = None
     device: str = "auto"
+    precision: Precision = "auto"
     offline: bool = False
     offline_by: str = ""
     feature_budget: int = 2_000_000_000
@@ -121,6 +126,12 @@ def _device(value: object) -> str:
     return value.strip()
 
 
+def _precision(value: object) -> str:
+    if not isinstance(value, str) or value.strip() not in PRECISIONS:
+        raise ValueError(f"one of {', '.join(PRECISIONS)} is expected")
+    return value.strip()
+
+
 def _switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -153,6 +164,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "cache_dir": _folder,
     "data_dir": _folder,
     "device": _device,
+    "precision": _precision,
     "offline": _switch,
     "feature_budget": parse_size,
     "threads": _positive,

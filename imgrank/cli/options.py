@@ -58,6 +58,11 @@ def model_options(command: Command) -> Command:
         command,
         click.option("--model", metavar="NAME|FOLDER", help="Who answers, instead of the router."),
         click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.  [auto]"),
+        click.option(
+            "--precision",
+            metavar="PRECISION",
+            help="Of the image model: auto, float32, bfloat16 or float16.  [auto]",
+        ),
         click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]"),
         click.option("--offline", is_flag=True, default=None, help="Never open a socket."),
     )
@@ -129,7 +134,8 @@ def build_options(paths: Sequence[str], reporter: Reporter, **given: Any) -> tup
     from imgrank.images.scan import read_paths
     from imgrank.settings import load_settings
 
-    flags = {k: given[k] for k in ("device", "threads", "offline") if given.get(k) is not None}
+    keys = ("device", "precision", "threads", "offline")
+    flags = {k: given[k] for k in keys if given.get(k) is not None}
     listed: list[Path] = []
     if "-" in paths:
         if sys.stdin is None:

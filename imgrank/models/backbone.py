@@ -46,9 +46,10 @@ from imgrank.models.device import halving, solo_pool
 from imgrank.models.digests import cache_file
 from imgrank.models.folding import fold_batch_norm, folded
 from imgrank.models.loading import load_tokenizer, load_tower
-from imgrank.models.precision import Precision, PrecisionChoice
+from imgrank.models.precision import PrecisionChoice
 from imgrank.models.spec import FORMAT, RECORD, BackboneSpec, read_spec
 from imgrank.models.towers import statistics_token
+from imgrank.settings import Precision
 
 __all__ = ["Backbone", "describe", "fold_batch_norm", "statistics_token"]
 

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +28,10 @@ from torch import Tensor
 from imgrank.errors import UsageError
 from imgrank.models.device import out_of_memory
 from imgrank.models.digests import read_memory, write_memory
+from imgrank.settings import Precision
 
-__all__ = ["PRECISIONS", "Precision", "PrecisionChoice", "agree", "candidate", "device_name"]
+__all__ = ["PrecisionChoice", "agree", "candidate", "device_name"]
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")
 Run = Callable[[], Mapping[str, Tensor]]
 """Computes the features of one batch, each [B, ...]."""
 

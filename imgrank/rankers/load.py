@@ -56,7 +56,9 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
     settings = settings or load_settings()
     entry = find(name, settings.models_dir)
     if entry.kind == "backbone":
-        return PromptRanker(backbone_source(entry.folder, settings.device))
+        return PromptRanker(
+            backbone_source(entry.folder, settings.device, precision=settings.precision)
+        )
     if entry.kind == "adapter":
         return AdapterRanker(entry.folder, _backbone_of(entry, settings))
     if entry.kind == "linear":
@@ -68,7 +70,7 @@ def load_source(name: str | None, settings: Settings) -> BackboneSource:
     """The backbone that `imgrank index` fills the store for: of a model, or the embedded one."""
     entry = find(name or DEFAULT_BACKBONE, settings.models_dir)
     if entry.kind == "backbone":
-        return backbone_source(entry.folder, settings.device)
+        return backbone_source(entry.folder, settings.device, precision=settings.precision)
     return _backbone_of(entry, settings)
 
 
@@ -102,7 +104,7 @@ def _source_of(entry: Entry, folder: Path, settings: Settings) -> BackboneSource
     if replaced:
         digest = str(entry.config["weights"]["sha256"])
         overrides = Overrides(entry.folder, digest, "image" in replaced, "text" in replaced)
-    return backbone_source(folder, settings.device, view, overrides)
+    return backbone_source(folder, settings.device, view, overrides, settings.precision)
 
 
 def _backbones(name: str, settings: Settings) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from imgrank.images.reading import DECODE_VERSION
 from imgrank.models.spec import BackboneSpec, read_spec
 from imgrank.rankers.base import Features
+from imgrank.settings import Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,9 +69,11 @@ class BackboneSource:
         device: str = "auto",
         view: View = "own",
         overrides: Overrides | None = None,
+        precision: Precision = "auto",
     ) -> None:
         self.spec = spec
         self.device = device
+        self.precision = precision
         self.overrides = overrides
         self.resize_mode = spec.resize_mode if view == "own" else "squash"
         self.interpolation = "bilinear" if view == "squash-bilinear" else spec.interpolation
@@ -82,9 +85,15 @@ class BackboneSource:
         self.identity = f"{base}.{DECODE_VERSION}{seen}{image}"
         self.text_identity = f"{base}{text}"
         self.kept = frozenset({"pooled", "grid"} | ({"statistics"} if spec.statistics else set()))
-        self.device_note = ""  # said by the loaded model: where it runs and why
         self.memory: TextMemory | None = None
         self._backbone: Backbone | None = None
+        self._placed = ""
+
+    @property
+    def device_note(self) -> str:
+        """Where the loaded model runs, in which precision, and why; "" if none was loaded."""
+        precise = self._backbone.precision_note if self._backbone else ""
+        return "; ".join(filter(None, (self._placed, precise)))
 
     @property
     def backbone(self) -> Backbone:
@@ -94,18 +103,17 @@ class BackboneSource:
             from imgrank.models.checkpoint import load_overrides
             from imgrank.models.device import choose_device
 
-            device, self.device_note = choose_device(self.device)
+            device, self._placed = choose_device(self.device)
             tensors = load_overrides(self.overrides.folder) if self.overrides else {}
-            self._backbone = Backbone(self.spec.folder, device, tensors)
+            self._backbone = Backbone(self.spec.folder, device, tensors, self.precision)
         return self._backbone
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
         """Bytes of a file -> uint8 [S, S, 3], decoded at about twice S where JPEG allows it."""
-        from imgrank.images.decode import decode, to_square  # Pillow, numpy: not for known scores
+        from imgrank.images.decode import decode, to_input  # Pillow, numpy: not for known scores
 
-        size = self.spec.image_size
-        bilinear = self.interpolation == "bilinear"
-        return to_square(decode(data, size), size, "bilinear" if bilinear else "bicubic")
+        size, fill = self.spec.image_size, self.spec.fill_color
+        return to_input(decode(data, size), size, self.interpolation, self.resize_mode, fill)
 
     def compute(self, prepared: Sequence[Any]) -> list[Features]:
         """uint8 [S, S, 3] each -> features of each."""
@@ -141,7 +149,11 @@ class BackboneSource:
 
 @lru_cache(maxsize=4)
 def backbone_source(
-    folder: Path, device: str = "auto", view: View = "own", overrides: Overrides | None = None
+    folder: Path,
+    device: str = "auto",
+    view: View = "own",
+    overrides: Overrides | None = None,
+    precision: Precision = "auto",
 ) -> BackboneSource:
     """The source of a backbone folder; one per set of arguments, so that rankers share it."""
-    return BackboneSource(read_spec(folder), device, view, overrides)
+    return BackboneSource(read_spec(folder), device, view, overrides, precision)
