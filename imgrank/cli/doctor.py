@@ -9,11 +9,14 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.models.registry import DEFAULT_BACKBONE
+
+if TYPE_CHECKING:
+    from imgrank.settings import Settings
 
 EPILOG = """\b
 Examples:
@@ -21,7 +24,14 @@ Examples:
   imgrank doctor --json
 """
 
-EXTRAS = {"heic": "pillow_heif", "raw": "rawpy", "train": "scipy"}
+EXTRAS = {
+    "heic": "pillow_heif",
+    "raw": "rawpy",
+    "train": "scipy",
+    "onnx": "onnxruntime",
+    "siglip": "transformers",
+}
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 PACKAGES = ("torch", "open_clip_torch", "timm", "pillow", "huggingface-hub", "safetensors", "numpy")
 
 
@@ -80,11 +90,23 @@ def examine() -> dict[str, dict[str, Any]]:
             "data": str(settings.data_dir),
             "models": str(settings.models_dir),
         },
-        "hub": {
-            "access": "off" if settings.offline else "only for models that you ask for",
-            "endpoint": os.environ.get("HF_ENDPOINT", "the Hub's own"),
-        },
+        "hub": _hub(settings),
         "models": _models(settings.models_dir),
+    }
+
+
+def _hub(settings: Settings) -> dict[str, str]:
+    """How the Hub would be reached; values that may hold a password are not shown."""
+    from huggingface_hub import constants, get_token
+
+    proxies = [name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
+    off = f"off, by {settings.offline_by}"
+    return {
+        "access": off if settings.offline else "only by `imgrank models pull` and `push`",
+        "endpoint": os.environ.get("HF_ENDPOINT", "").strip() or f"{constants.ENDPOINT} (its own)",
+        "token": "there" if get_token() else "none: private and gated repositories need one",
+        "HF_HOME": constants.HF_HOME,
+        "proxies": ", ".join(proxies) or "none set",
     }
 
 

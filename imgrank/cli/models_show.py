@@ -185,9 +185,13 @@ def _short_licence(known: Known) -> str:
 def _purpose(known: Known) -> Any:
     from rich.text import Text
 
+    from imgrank.models.registry import restricted
+
     text = known.problem if known.state == "damaged" else answers(known)
-    limit = ("research only: ", "yellow") if known.research_only else ""
-    return Text.assemble(limit, visible(text))
+    limit = "research only: " if known.research_only else ""
+    if not limit and restricted(known.licence):
+        limit = "limited use: "
+    return Text.assemble((limit, "yellow"), visible(text))
 
 
 def size(known: Known) -> str:

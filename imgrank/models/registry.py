@@ -9,6 +9,7 @@ never models.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,6 +33,7 @@ __all__ = [
     "entries",
     "find",
     "listed",
+    "restricted",
     "same_origin",
     "size_text",
     "verify",
@@ -41,6 +43,7 @@ EMBEDDED = Path(__file__).parents[1] / "weights"
 REGISTRY = Path(__file__).with_name("registry.toml")
 DEFAULT_BACKBONE = "tiny"
 REMOTE = ("hf:", "open_clip:")
+_RESTRICTED = re.compile(r"\b(nc|non-?commercial|research|amlr|ascl)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,11 @@ def absent(name: str, models: Path | None = None) -> str:
         f"there is no model '{name}'.{hint} On this machine are: {', '.join(here)}; "
         "`imgrank models list` shows what can be pulled, and a path names any folder."
     )
+
+
+def restricted(licence: str) -> bool:
+    """Whether a licence's name says that some uses are forbidden: "cc-by-nc-4.0", "apple-amlr"."""
+    return _RESTRICTED.search(licence.lower()) is not None
 
 
 def size_text(count: int) -> str:

@@ -1,0 +1,346 @@
+"""`imgrank models pull` and `imgrank models push`: the two commands that open a socket."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgrank.models.plan import Plan
+    from imgrank.models.registry import Listed
+    from imgrank.settings import Settings
+
+PULL_EXAMPLES = """\b
+Examples:
+  imgrank models pull vit-b-32-256 --dry-run --offline  # what is known without asking the Hub
+  imgrank models pull tiny  # comes with imgrank: nothing to do
+"""
+PUSH_EXAMPLES = """\b
+Examples:
+  imgrank models push --help
+  imgrank models list --here  # what could be published
+"""
+
+
+@click.command(epilog=PULL_EXAMPLES)
+@click.argument("wish", metavar="NAME|hf:OWNER/REPOSITORY[@REVISION]|open_clip:ARCHITECTURE/TAG")
+@click.option("--as", "name", metavar="NAME", help="Call it so here.  [its own name]")
+@click.option("-y", "--yes", is_flag=True, help="Without a question.")
+@click.option("--allow-pickle", is_flag=True, help="Take weights that are only there as a pickle.")
+@click.option("--update", is_flag=True, help="Look for a newer commit than the one locked here.")
+@click.option("--dry-run", is_flag=True, help="Show what would be fetched, and stop.")
+@click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
+@click.option("-q", "--quiet", is_flag=True, help="No notices or progress, only errors.")
+def pull(
+    wish: str,
+    name: str | None,
+    yes: bool,
+    allow_pickle: bool,
+    update: bool,
+    dry_run: bool,
+    offline: bool | None,
+    quiet: bool,
+) -> int:
+    """Fetch a model from the Hub into your models folder, checked, all or nothing.
+
+    NAME is one that `imgrank models list` shows. Before anything is fetched, files, size, licence
+    and revision are shown, and on a terminal a question is asked. A checkpoint brings the backbone
+    that it needs. An interrupted pull goes on where it stopped.
+
+    A revision is a commit, a tag or a branch. What names no commit is pinned by the first pull.
+    Standard output is the model's folder.
+    """
+    from imgrank.models.plan import plan
+    from imgrank.models.registry import EMBEDDED, listed
+    from imgrank.settings import load_settings
+
+    settings = load_settings(offline=offline)
+    with Transfer(quiet) as transfer:
+        if (EMBEDDED / wish).is_dir() and Path(wish).name == wish and name is None:
+            transfer.notify(f"{wish} comes with imgrank: nothing to fetch")
+            return _ready(wish, EMBEDDED / wish, settings, transfer)
+        if dry_run and settings.offline and wish in listed():
+            _show(_of_registry(listed()[wish]), click.echo)
+            return 0
+        found = plan(wish, settings, name=name, allow_pickle=allow_pickle, update=update)
+        if found.here is not None and found.needs is None:
+            transfer.notify(f"{found.name} is here already, at revision {found.revision}")
+            return _ready(found.name, found.here, settings, transfer)
+        if dry_run or not quiet:
+            _show(_of_plan(found, settings), click.echo if dry_run else transfer.notify)
+        if dry_run:
+            return 0
+        if not yes and not _agreed(found):
+            transfer.notify("nothing was fetched")
+            return 1
+        return _pull(found, settings, transfer)
+
+
+def _pull(found: Plan, settings: Settings, transfer: Transfer) -> int:
+    from imgrank.models.pull import pull as fetch
+
+    try:
+        folder = fetch(found, settings, progress=transfer.progress, notify=transfer.notify)
+    except KeyboardInterrupt:
+        transfer.stop()
+        click.echo(f"\nimgrank: interrupted. {_kept(found, settings)}", err=True)
+        return 130
+    transfer.stop()
+    return _ready(found.name, folder, settings, transfer)
+
+
+def _ready(name: str, folder: Path, settings: Settings, transfer: Transfer) -> int:
+    from imgrank.models.catalogue import describe, example
+
+    known = describe(name, settings)
+    line = f'imgrank sort PHOTOS "{example(known)}" --model {name}'
+    transfer.notify(f"{name} is ready: {line}")
+    click.echo(str(folder))
+    return 0
+
+
+def _kept(found: Plan, settings: Settings) -> str:
+    """What an interrupted pull leaves, and how to go on or be rid of it."""
+    from imgrank.models.plan import staging
+    from imgrank.models.registry import size_text
+
+    whole = [
+        file.bytes
+        for plan in (found, found.needs)
+        if plan is not None
+        for file in plan.files
+        if (path := staging(settings, plan.name) / file.name).is_file()
+        and path.stat().st_size == file.bytes
+    ]
+    count = "1 whole file" if len(whole) == 1 else f"{len(whole)} whole files"
+    kept = f"{count} ({size_text(sum(whole))}) are kept" if whole else "Nothing whole had arrived"
+    return f"{kept}. The same line goes on; imgrank models remove {found.name} --yes deletes it."
+
+
+# ---- what is asked -------------------------------------------------------------------------------
+
+
+def _of_plan(found: Plan, settings: Settings) -> list[tuple[str, str]]:
+    """Label and text of each line that is shown before a pull; "!" labels a warning."""
+    from imgrank.models.registry import size_text
+
+    names = ", ".join(file.name for file in found.files)
+    rows = [
+        ("", f"{found.name}: {found.kind} from {found.repository}"),
+        ("revision", f"{found.revision} ({_pinned(found)})"),
+        ("licence", found.licence or "unknown"),
+        ("to fetch", f"{size_text(found.bytes_to_fetch)}: {names}"),
+    ]
+    if found.here is not None:
+        rows = [rows[0], ("here", str(found.here))]
+    if found.gated:
+        rows.append(("access", "gated: its owners' terms, accepted on its page, and a token"))
+    rows += [("!", text) for text in _warnings(found)]
+    if found.needs is not None:
+        rows += [("", ""), *_of_plan(found.needs, settings)]
+        return rows
+    return [*rows, ("disk", f"{_free(settings)} free in {settings.models_dir}")]
+
+
+def _warnings(found: Plan) -> list[str]:
+    from imgrank.models.registry import restricted
+
+    texts = list(found.warnings)
+    if restricted(found.licence) and not any("research" in text for text in texts):
+        texts.append(f"its licence ({found.licence}) forbids some uses: read it first")
+    return texts
+
+
+def _of_registry(known: Listed) -> list[tuple[str, str]]:
+    """The same of what the package knows, without asking the Hub."""
+    from imgrank.models.registry import size_text
+
+    rows = [("", f"{known.name}: {known.kind} from {known.repository or 'nowhere'}")]
+    if known.unpublished:
+        return [*rows, ("!", f"cannot be pulled: {known.unpublished}")]
+    rows += [
+        ("revision", f"{known.revision} (pinned)" if known.revision else "unpinned"),
+        ("licence", known.licence or "unknown"),
+        ("to fetch", f"about {size_text(known.bytes)}" if known.bytes else "of unknown size"),
+    ]
+    if known.backbone:
+        rows.append(("needs", known.backbone))
+    if known.research_only:
+        rows.append(("!", f"its licence ({known.licence}) allows research only"))
+    return rows
+
+
+def _pinned(found: Plan) -> str:
+    if not found.pinned:
+        return f"resolved now from {found.asked}"
+    known = found.parsed.listed
+    if found.parsed.by_commit:
+        return "pinned by the package" if known and known.revision else "as you asked"
+    return "pinned by models.lock.json"
+
+
+def _show(rows: list[tuple[str, str]], say: Callable[[str], Any]) -> None:
+    from imgrank.results.output import visible
+
+    for label, text in rows:
+        line = visible(f"{label:9} {text}" if label not in ("", "!") else text)
+        say(click.style(f"warning: {line}", fg="yellow", bold=True) if label == "!" else line)
+
+
+def _agreed(found: Plan) -> bool:
+    """The question. Raises UsageError where nobody can be asked."""
+    from imgrank.models.registry import restricted, size_text
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "without a terminal nobody can be asked: `--dry-run` shows what would be fetched, "
+            "under which licence; `--yes` fetches it."
+        )
+    plans = [found, *([found.needs] if found.needs else [])]
+    size = size_text(sum(plan.bytes_to_fetch for plan in plans))
+    free = not any(restricted(plan.licence) or _research(plan) for plan in plans)
+    return click.confirm(f"Fetch {size}?", default=free, err=True)
+
+
+def _research(found: Plan) -> bool:
+    return bool(found.parsed.listed and found.parsed.listed.research_only)
+
+
+def _free(settings: Settings) -> str:
+    import shutil
+
+    from imgrank.models.registry import size_text
+
+    folder = settings.models_dir
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return size_text(shutil.disk_usage(there).free)
+
+
+# ---- push ----------------------------------------------------------------------------------------
+
+
+@click.command(epilog=PUSH_EXAMPLES)
+@click.argument("name")
+@click.argument("repository", metavar="OWNER/REPOSITORY")
+@click.option("--public", is_flag=True, help="Readable by everybody.  [only by you]")
+@click.option("-m", "--message", help="Of the commit.")
+@click.option("-y", "--yes", is_flag=True, help="Without a question.")
+@click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
+@click.option("-q", "--quiet", is_flag=True, help="No notices or progress, only errors.")
+def push(
+    name: str,
+    repository: str,
+    public: bool,
+    message: str | None,
+    yes: bool,
+    offline: bool | None,
+    quiet: bool,
+) -> int:
+    """Publish a model of this machine as a repository of the Hub, with its model card.
+
+    Sent are exactly the files that make it. A repository that is not there is made, private unless
+    --public; one that is there stays as visible as it is. Needs a token that may write: HF_TOKEN,
+    or `hf auth login`. Standard output is what pulls it again, pinned to the new commit.
+    """
+    from imgrank.models.push import push as publish
+    from imgrank.models.registry import find, size_text
+    from imgrank.settings import load_settings
+
+    settings = load_settings(offline=offline)
+    entry = find(name, settings.models_dir)
+    target = repository.removeprefix("hf:")
+    with Transfer(quiet) as transfer:
+        visibility = "for everybody to read" if public else "private if it is new"
+        transfer.notify(f"{entry.name}: {entry.kind}, {size_text(entry.size)}, to {target}")
+        if not yes:
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise UsageError("without a terminal, publishing needs --yes.")
+            if not click.confirm(f"Publish it ({visibility})?", default=False, err=True):
+                transfer.notify("nothing was published")
+                return 1
+        commit = publish(
+            entry.folder,
+            target,
+            settings,
+            private=not public,
+            message=message,
+            progress=transfer.progress,
+        )
+        transfer.stop()
+        transfer.notify(f"published: imgrank models pull hf:{target}@{commit}")
+    click.echo(f"hf:{target}@{commit}")
+    return 0
+
+
+# ---- progress ------------------------------------------------------------------------------------
+
+
+class Transfer:
+    """Notices and one bar for all files together, on standard error; silent under --quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self._bar: Any = None
+
+    def __enter__(self) -> Transfer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def notify(self, text: str) -> None:
+        """One line that a person should see."""
+        if self.quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            click.echo(text, err=True)
+
+    def progress(self, done: int, total: int) -> None:
+        """Bytes done of bytes in all; drawn on a terminal only."""
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = _bar()
+            self._bar.add_task("", total=total)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=done)
+
+    def stop(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
