@@ -5,7 +5,7 @@
     feature_budget = "500MB"
     [models]
     quality = "tiny-quality"   # by task
-    default = "vit-b-32-256"   # for all that no other model and no measurement answers
+    default = "vit-b-32-256"   # for all else that is not measured
 
 Every key below is also an environment variable (`IMGRANK_FEATURE_BUDGET=500MB`), except `models`,
 whose `default` is `IMGRANK_MODEL`.
@@ -28,6 +28,7 @@ from imgrank.errors import UsageError
 __all__ = ["PRECISIONS", "Precision", "Settings", "load_settings", "parse_size"]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Engine = Literal["auto", "torch", "onnx"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -39,6 +40,7 @@ class Settings:
     cache_dir, data_dir: of the store, of data sets and checkpoints.
     config: the file, which may be absent.
     device: auto, cpu, mps, cuda or cuda:N.  precision: of the image models.
+    engine: what models run on; auto takes ONNX Runtime where it is installed and as good.
     offline: never open a socket.
     offline_by: what asked for it ("--offline", "HF_HUB_OFFLINE", ...), "" if nothing did.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
@@ -51,6 +53,7 @@ class Settings:
     home: Path | None = None
     device: str = "auto"
     precision: Precision = "auto"
+    engine: Engine = "auto"
     offline: bool = False
     offline_by: str = ""
     feature_budget: int = 2_000_000_000
@@ -132,6 +135,12 @@ def _precision(value: object) -> str:
     return value.strip()
 
 
+def _engine(value: object) -> str:
+    if not isinstance(value, str) or value.strip() not in get_args(Engine):
+        raise ValueError(f"one of {', '.join(get_args(Engine))} is expected")
+    return value.strip()
+
+
 def _switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -165,6 +174,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": _folder,
     "device": _device,
     "precision": _precision,
+    "engine": _engine,
     "offline": _switch,
     "feature_budget": parse_size,
     "threads": _positive,

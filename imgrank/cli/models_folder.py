@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from imgrank.cli.asking import agreed
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -79,12 +79,13 @@ def remove(name: str, yes: bool) -> int:
     size = size_text(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
     for text in _consequences(folder, settings):
         _say(text)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(f"without a terminal, removing {folder} needs --yes.")
-        if not click.confirm(f"Remove {folder} ({size})?", err=True):
-            _say("nothing was removed")
-            return 1
+    if not yes and not agreed(
+        f"Remove {folder} ({size})?",
+        default=False,
+        otherwise=f"without a terminal, removing {folder} needs --yes.",
+    ):
+        _say("nothing was removed")
+        return 1
     _delete(folder)
     _say(f"removed {folder}: {size} freed")
     return 0

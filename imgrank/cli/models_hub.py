@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgrank.errors import UsageError
+from imgrank.cli.asking import agreed
 
 if TYPE_CHECKING:
     from imgrank.models.plan import Plan
@@ -198,15 +198,15 @@ def _agreed(found: Plan) -> bool:
     """The question. Raises UsageError where nobody can be asked."""
     from imgrank.models.registry import restricted, size_text
 
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "without a terminal nobody can be asked: `--dry-run` shows what would be fetched, "
-            "under which licence; `--yes` fetches it."
-        )
     plans = [found, *([found.needs] if found.needs else [])]
     size = size_text(sum(plan.bytes_to_fetch for plan in plans))
     free = not any(restricted(plan.licence) or _research(plan) for plan in plans)
-    return click.confirm(f"Fetch {size}?", default=free, err=True)
+    return agreed(
+        f"Fetch {size}?",
+        default=free,
+        otherwise="without a terminal nobody can be asked: `--yes` fetches it; `--dry-run` only "
+        "shows what would be fetched, and under which licence.",
+    )
 
 
 def _research(found: Plan) -> bool:
@@ -259,12 +259,13 @@ def push(
     with Transfer(quiet) as transfer:
         visibility = "for everybody to read" if public else "private if it is new"
         transfer.notify(f"{entry.name}: {entry.kind}, {size_text(entry.size)}, to {target}")
-        if not yes:
-            if not (sys.stdin.isatty() and sys.stderr.isatty()):
-                raise UsageError("without a terminal, publishing needs --yes.")
-            if not click.confirm(f"Publish it ({visibility})?", default=False, err=True):
-                transfer.notify("nothing was published")
-                return 1
+        if not yes and not agreed(
+            f"Publish it ({visibility})?",
+            default=False,
+            otherwise="without a terminal, publishing needs --yes.",
+        ):
+            transfer.notify("nothing was published")
+            return 1
         commit = publish(
             entry.folder,
             target,

@@ -33,7 +33,7 @@ class Known:
     call: what `--model` takes: the name, or the path of a folder that is elsewhere.
     state: where it stands.   pinned: by what its revision is fixed, "" if it has no origin.
     bytes: on disk, or about what a pull fetches; 0 if unknown.   default_for: tasks that it answers
-    by the user's wish, and "*" for whatever no other model answers.
+    by the user's wish, and "*" for all else that is not measured.
     image_size: side of the input in pixels, 0 if unknown or (of a model here) not looked up.
     problem: of a damaged one, or why it is unpublished.   folder: None if it is not here.
     """

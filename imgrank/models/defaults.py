@@ -2,7 +2,7 @@
 
 [models]
 quality = "mine"      # by task
-default = "vit-b-16"  # for all that no other model and no measurement answers
+default = "vit-b-16"  # for all else that is not measured
 """
 
 from __future__ import annotations

@@ -1,0 +1,27 @@
+"""Questions: asked on a terminal only, on standard error, never in a script."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from imgrank.errors import UsageError
+
+__all__ = ["agreed"]
+
+
+def agreed(question: str, *, default: bool, otherwise: str) -> bool:
+    """The answer to a yes-or-no question.
+
+    default: the answer of a bare Enter.   otherwise: the message of the UsageError that is raised
+    where nobody can be asked; names the option that stands for "yes".
+    """
+    if not _somebody_is_there():
+        raise UsageError(otherwise)
+    return click.confirm(question, default=default, err=True)
+
+
+def _somebody_is_there() -> bool:
+    streams = (sys.stdin, sys.stderr)
+    return all(stream is not None and stream.isatty() for stream in streams)
