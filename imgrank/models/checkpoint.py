@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
-from imgrank.models.spec import PREPROCESSING, file_sha256
+from imgrank.models.digests import known_sha256
+from imgrank.models.spec import PREPROCESSING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,7 +179,7 @@ def _open(folder: Path, wanted: Callable[[str], bool], framework: str) -> dict[s
 
     recorded = read_config(folder)["weights"].get("sha256")
     path = folder / WEIGHTS
-    if file_sha256(path) != recorded:
+    if known_sha256(path) != recorded:
         raise CheckpointError(
             f"{path} is not the file that {CONFIG} names (sha256 differs): it is damaged or was "
             "exchanged. Fetch the checkpoint again."

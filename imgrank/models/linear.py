@@ -35,7 +35,7 @@ def convert_head(
 ) -> None:
     """Writes the checkpoint folder, of kind "linear", of a published head.
 
-    licence, origin: as recorded; "" if unknown.
+    licence: as recorded, "" if unknown.   origin: "hf:OWNER/REPOSITORY" or "imported".
     Raises CheckpointError if the file is no such head or does not fit the backbone's embedding.
     """
     spec = read_spec(backbone_folder)
@@ -59,8 +59,8 @@ def convert_head(
         "kind": "linear",
         "name": name,
         "licence": licence or "unknown",
-        "made_by": f"imgrank models import aesthetic-head {file.name}",
-        "origin": origin or "imported",
+        "made_by": f"imgrank, from {file.name} ({origin})",
+        "origin": origin,
         "source": source,
         "backbone": backbone_facts(spec, ["own"], ["pooled"]),
         "model": {"width": len(weight)},
@@ -78,12 +78,12 @@ def convert_head(
 def fold(head: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """{"layers.N.weight" [out, in], "layers.N.bias" [out]} -> w [E], b [1], in float64.
 
-    Names may have any common prefix. Raises ValueError with the reason if it is no affine chain.
+    Names may have any other common prefix. Raises ValueError saying why it is no affine chain.
     """
     layers: dict[int, dict[str, Tensor]] = {}
     prefixes = set()
     for name, tensor in head.items():
-        match = re.fullmatch(r"(.*?)layers\.(\d+)\.(weight|bias)", name)
+        match = re.fullmatch(r"(.*?)(\d+)\.(weight|bias)", name)
         if match is None:
             raise ValueError(f"it holds {name!r}")
         prefixes.add(match[1])

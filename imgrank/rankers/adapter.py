@@ -48,6 +48,7 @@ class AdapterRanker:
                 "the one here (digests differ), so its scores would mean nothing."
             )
         self._adapter: Adapter | None = None
+        self._placed: torch.device | None = None
         self._text: dict[str, torch.Tensor] = {}
 
     def answer(self, query: Query) -> Answer | None:
@@ -103,19 +104,28 @@ class AdapterRanker:
         if self._adapter is None:
             from imgrank.models.adapter import load_adapter
 
-            self._adapter = load_adapter(self.folder).to(self.source.backbone.device)
+            self._adapter = load_adapter(self.folder).to(self._device)
         return self._adapter
+
+    @property
+    def _device(self) -> torch.device:
+        """That of the backbone, which need not be loaded where all features are known."""
+        if self._placed is None:
+            from imgrank.models.device import choose_device
+
+            self._placed, _ = choose_device(self.source.device)
+        return self._placed
 
     def _tokens(self, features: Sequence[Features]) -> dict[str, torch.Tensor]:
         """{source: [B, P_s, D_s]}; a vector such as the statistics becomes one token."""
         import numpy as np
         import torch
 
-        device = self.source.backbone.device
         tokens = {}
         for name in self.needs:
             array = np.stack([f[name] for f in features]).astype(np.float32)
-            tokens[name] = torch.from_numpy(array if array.ndim == 3 else array[:, None]).to(device)
+            tokens[name] = torch.from_numpy(array if array.ndim == 3 else array[:, None])
+            tokens[name] = tokens[name].to(self._device)
         return tokens
 
     def _text_tokens(self, query: Query) -> torch.Tensor:
@@ -124,5 +134,5 @@ class AdapterRanker:
         prompt = self._prompt(query)
         if prompt not in self._text:
             tokens = torch.from_numpy(self.source.text_tokens([prompt])[0])
-            self._text[prompt] = tokens.to(self.source.backbone.device)
+            self._text[prompt] = tokens.to(self._device)
         return self._text[prompt]

@@ -84,9 +84,7 @@ def wrapped(tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {"epoch": 7, "name": "run", "state_dict": named, "optimizer": moments}
 
 
-def random_official(
-    root: Path, vision: dict[str, Any] | None = None
-) -> tuple[Path, dict[str, Tensor]]:
+def random_official(root: Path) -> tuple[Path, dict[str, Tensor]]:
     """A stock ViT backbone folder, and an official state dict on it, all random."""
     torch.manual_seed(0)
     stock = open_clip.CLIP(**TINY_VIT).state_dict()
