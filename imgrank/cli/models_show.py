@@ -118,7 +118,7 @@ def answers(known: Known) -> str:
 def standing(known: Known) -> str:
     """Its state with what a user should know beside it: "here, default for quality"."""
     parts: list[str] = [known.state]
-    if known.pinned == "unpinned":
+    if known.pinned == "unpinned" and not known.folder:
         parts.append("unpinned")
     if "*" in known.default_for:
         parts.append("default")
@@ -237,7 +237,9 @@ def _revision(known: Known) -> str:
         return ""
     if not known.revision:
         return "unpinned: the first pull finds the commit and keeps to it"
-    return f"{known.revision} (pinned {known.pinned})" if known.pinned else known.revision
+    if known.pinned == "unpinned":  # such as a folder copied from another machine
+        return f"{known.revision} (a pull here would look for the newest)"
+    return f"{known.revision} (pinned {known.pinned})"
 
 
 def _licence_line(known: Known) -> str:
