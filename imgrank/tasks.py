@@ -14,7 +14,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["End", "Lexicon", "Task", "lexicon", "tasks"]
+__all__ = ["End", "Lexicon", "Ranks", "Task", "lexicon", "tasks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Rungs of a scale, described in words for a model that can read.
+
+    templates: each with one "{}".   values: [R] in the task's unit, rising.
+    words: [R], of each rung one wording or more.
+    """
+
+    templates: tuple[str, ...]
+    values: tuple[float, ...]
+    words: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +35,7 @@ class Task:
     """A table of tasks.toml; its comments say what each field means.
 
     descending: the natural order (quality: best first; date: newest first; age: oldest first;
-    size: largest first).   poles: (high end, low end) pairs of prompts.
+    size: largest first).   poles: (high end, low end) pairs of prompts.   ranks: None without.
     """
 
     key: str
@@ -37,6 +50,7 @@ class Task:
     low_words: tuple[str, ...] = ()
     units: Mapping[str, float] = field(default_factory=dict)
     poles: tuple[tuple[str, str], ...] = ()
+    ranks: Ranks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,16 @@ def _task(key: str, table: dict[str, Any]) -> Task:
     descending = table.pop("order") == "descending"
     poles = tuple((good, bad) for good, bad in table.pop("poles", ()))
     units = MappingProxyType(table.pop("units", {}))
-    return Task(key=key, descending=descending, poles=poles, units=units, **table)
+    ranks = _ranks(table.pop("ranks")) if "ranks" in table else None
+    return Task(key=key, descending=descending, poles=poles, units=units, ranks=ranks, **table)
+
+
+def _ranks(table: dict[str, Any]) -> Ranks:
+    return Ranks(
+        templates=tuple(table["templates"]),
+        values=tuple(float(value) for value, *_ in table["words"]),
+        words=tuple(tuple(words) for _, *words in table["words"]),
+    )
 
 
 def _comparative(word: str) -> str:

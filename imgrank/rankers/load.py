@@ -3,7 +3,7 @@
 0. the model that the user names (`--model`): it answers by itself, or refuses;
 1. the user's default for the task (`[models]` in config.toml);
 2. a property that can be measured exactly (brightness, date taken, ...);
-3. the user's default for everything else (`IMGRANK_MODEL`);
+3. the user's default for everything else (`[models] default`, or `IMGRANK_MODEL`);
 4. an embedded checkpoint trained for the task;
 5. words on a CLIP-like model: zero-shot, and named so.
 """
@@ -18,7 +18,7 @@ from typing import get_args
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
-from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find
+from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find, listed
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
@@ -81,9 +81,12 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
     for folder in _backbones(name, settings):
         if read_spec(folder).identity == digest:
             return _source_of(entry, folder, settings)
+    known = listed().get(name)
+    wish = entry.config["backbone"].get("origin") or (name if known and known.origin else "")
+    get_it = f"Fetch it: imgrank models pull {wish}, or put" if wish else "Put"
     raise CheckpointError(
         f"'{entry.name}' was trained on backbone '{name}', and no backbone here has its digest. "
-        f"Put that backbone's folder into {settings.models_dir}."
+        f"{get_it} that backbone's folder into {settings.models_dir}."
     )
 
 
@@ -133,8 +136,11 @@ def _job(query: Query, ranker: Ranker) -> Job:
 def _without_reference(query: Query) -> Query:
     """ "closest to 3 dogs" for a model that counts nothing: how well "3 dogs" fits.
 
-    Raises ModelUnavailable for what has no such words ("closest to 30 years").
+    A task with ranks ("closest to 30 years") keeps its number: words give one too.
+    Raises ModelUnavailable for what has neither ("closest to 12 megapixels").
     """
+    if query.task and tasks()[query.task].ranks:
+        return query
     if query.task != "count":
         raise ModelUnavailable(
             f"'{query.text}' needs a model that was trained to give numbers, and none is here for "

@@ -4,7 +4,7 @@ Standard output is data only, in every format; rows are written one by one as th
 
 The fields of a ranked row, the same in every format:
 
-    rank  score  unit  percentile  low  high  direction  model  [folder]  [criteria]  path
+    rank  score  unit  percentile  low  high  direction  method  model  [folder]  [criteria]  path
 
 * `folder` is there when the order was made per folder; `criteria` are the single scores when
   several were combined: one column a criterion, named by its instruction; `scores` in JSON.
@@ -48,7 +48,6 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 SECONDS = "s since 1970"
 NARROWEST = 24  # a folded path column gets at least this many terminal cells
 
-
 Value = str | int | float | None
 
 
@@ -85,9 +84,8 @@ def write(
     if format == "paths":
         sink.paths((row.path for row in rows), nul)
     elif format == "table":
-        head = ["rank", "score", "percentile", *fields.extra, "path"]
         body = [fields.shown(row) for row in rows]
-        _write_table(head, body, sink, _width(stream, width))
+        _write_table(fields.headings(), body, sink, _width(stream, width))
     elif format == "json" or format == "jsonl":
         _write_json(map(fields.json, rows), columns, format, sink, skipped)
     else:
@@ -117,7 +115,7 @@ def write_scores(
     if format == "paths":
         sink.paths((path for path, cells in table if any(cells)), nul)
     elif format == "table":
-        head = [*(column.instruction for column in columns), "path"]
+        head = [*(column.titled(column.instruction) for column in columns), "path"]
         body = [
             [*map(_shown, cells, (c.unit for c in columns)), str(path)] for path, cells in table
         ]
@@ -163,18 +161,17 @@ class _Fields:
         self.unit = "" if self.several else columns[0].unit
         descending = self.several or columns[0].direction == "descending"
         self.direction = "descending" if descending != reverse else "ascending"
+        self.method = "+".join(dict.fromkeys(column.method for column in columns))
         self.model = "+".join(dict.fromkeys(column.model for column in columns))
-        self.extra = ["folder"] * per_folder
-        if self.several:
-            self.extra += [column.instruction for column in columns]
-        fixed = ["rank", "score", "unit", "percentile", "low", "high", "direction", "model"]
-        self.names = [*fixed, *self.extra, "path"]
+        self.extra = ["folder"] * per_folder + [c.instruction for c in columns if self.several]
+        fixed = ["rank", "score", "unit", "percentile", "low", "high", "direction"]
+        self.names = [*fixed, "method", "model", *self.extra, "path"]
 
     def values(self, row: Row) -> list[Value]:
         """In the order of `names`."""
         rank, path, score, percentile, low, high, cells, folder = row
         values: list[Value] = [rank, score, self.unit, percentile, low, high]
-        values += [self.direction, self.model]
+        values += [self.direction, self.method, self.model]
         if self.per_folder:
             values.append(str(folder))
         if self.several:
@@ -187,7 +184,8 @@ class _Fields:
         members = [
             f'"rank": {row.rank}, "score": {number(row.score)}, "unit": {json.dumps(self.unit)}',
             f'"percentile": {number(row.percentile)}, "interval": {_interval(row.low, row.high)}',
-            f'"direction": "{self.direction}", "model": {json.dumps(self.model)}',
+            f'"direction": "{self.direction}", "method": {json.dumps(self.method)}',
+            f'"model": {json.dumps(self.model)}',
         ]
         if self.per_folder:
             members.append(f'"folder": {json.dumps(str(row.folder))}')
@@ -195,6 +193,12 @@ class _Fields:
             members.append(f'"scores": {_by_criterion(row.scores, self.columns)}')
         members.append(f'"path": {json.dumps(str(row.path))}')
         return ", ".join(members)
+
+    def headings(self) -> list[str]:
+        """Of the table."""
+        score = "score" if self.several else self.columns[0].titled("score")
+        criteria = [column.titled(column.instruction) for column in self.columns if self.several]
+        return ["rank", score, "percentile", *["folder"] * self.per_folder, *criteria, "path"]
 
     def shown(self, row: Row) -> list[str]:
         """What the table shows of it."""

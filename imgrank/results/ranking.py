@@ -72,8 +72,12 @@ class Column:
 
     @property
     def zero_shot(self) -> bool:
-        """True if no head was trained for this: text similarity or a pair of poles."""
+        """True if no head was trained for this: text similarity, poles or ranks."""
         return self.method == "zero-shot"
+
+    def titled(self, text: str) -> str:
+        """A heading for its scores, for eyes: says where nothing was trained for them."""
+        return f"{text} (zero-shot)" if self.zero_shot else text
 
     @classmethod
     def of(

@@ -49,10 +49,10 @@ def scored(format: Format, columns: list[Column], scores: list[list[Cell]], **op
 
 def test_tsv() -> None:
     assert ranked("tsv", [QUALITY], SCORES) == (
-        "rank\tscore\tunit\tpercentile\tlow\thigh\tdirection\tmodel\tpath\n"
-        "1\t4.12346\tMOS\t100\t\t\tdescending\ttiny-quality\tp/b.jpg\n"
-        "2\t2.5\tMOS\t50\t2.25\t2.75\tdescending\ttiny-quality\tp/a.jpg\n"
-        "3\t2.5\tMOS\t50\t\t\tdescending\ttiny-quality\tq/c.jpg\n"
+        "rank\tscore\tunit\tpercentile\tlow\thigh\tdirection\tmethod\tmodel\tpath\n"
+        "1\t4.12346\tMOS\t100\t\t\tdescending\tadapter\ttiny-quality\tp/b.jpg\n"
+        "2\t2.5\tMOS\t50\t2.25\t2.75\tdescending\tadapter\ttiny-quality\tp/a.jpg\n"
+        "3\t2.5\tMOS\t50\t\t\tdescending\tadapter\ttiny-quality\tq/c.jpg\n"
     )
 
 
@@ -63,10 +63,10 @@ def test_csv_of_several_criteria_per_folder() -> None:
         [(1.0, None, None), (0.2, None, None)],
     ]
     assert ranked("csv", [QUALITY, CAT], scores, per_folder=True) == (
-        "rank,score,unit,percentile,low,high,direction,model,folder,by quality,a cat,path\n"
-        "1,0.215443,,100,,,descending,tiny-quality+tiny,p,4,0.1,p/b.jpg\n"
-        "2,0.0464159,,0,,,descending,tiny-quality+tiny,p,2,0.3,p/a.jpg\n"
-        "1,1,,100,,,descending,tiny-quality+tiny,q,1,0.2,q/c.jpg\n"
+        "rank,score,unit,percentile,low,high,direction,method,model,folder,by quality,a cat,path\n"
+        "1,0.215443,,100,,,descending,adapter+zero-shot,tiny-quality+tiny,p,4,0.1,p/b.jpg\n"
+        "2,0.0464159,,0,,,descending,adapter+zero-shot,tiny-quality+tiny,p,2,0.3,p/a.jpg\n"
+        "1,1,,100,,,descending,adapter+zero-shot,tiny-quality+tiny,q,1,0.2,q/c.jpg\n"
     )
 
 
@@ -100,6 +100,7 @@ def test_json() -> None:
                 "percentile": percentile,
                 "interval": interval,
                 "direction": "descending",
+                "method": "adapter",
                 "model": "tiny-quality",
                 "path": path,
             }
@@ -127,6 +128,7 @@ def test_json_of_several_criteria() -> None:
         "percentile": 100,
         "interval": None,
         "direction": "descending",
+        "method": "adapter+zero-shot",
         "model": "tiny-quality+tiny",
         "folder": "q",
         "scores": [
@@ -143,6 +145,22 @@ def test_table() -> None:
         "   1               4.123 MOS       100.0  p/b.jpg\n"
         "   2  2.5 (2.25 to 2.75) MOS        50.0  p/a.jpg\n"
         "   3                 2.5 MOS        50.0  q/c.jpg\n"
+    )
+
+
+def test_the_table_marks_what_nothing_was_trained_for() -> None:
+    one: list[list[Cell]] = [[(0.25, None, None)]] * 3
+    assert ranked("table", [CAT], one).splitlines()[:2] == [
+        "rank  score (zero-shot)  percentile  path",
+        "   1        0.25 cosine       100.0  p/a.jpg",
+    ]
+    both: list[list[Cell]] = [[(1.0, None, None), (0.25, None, None)]] * 3
+    assert ranked("table", [QUALITY, CAT], both).splitlines()[:2] == [
+        "rank  score  percentile  by quality  a cat (zero-shot)  path",
+        "   1      1       100.0       1 MOS        0.25 cosine  p/a.jpg",
+    ]
+    assert scored("table", [QUALITY, CAT], both).splitlines()[0] == (
+        "by quality  a cat (zero-shot)  path"
     )
 
 
@@ -271,10 +289,10 @@ def test_scores_in_path_order() -> None:
         "3\t\t\t1e-07\tq/c.jpg\n"
     )
     assert scored("table", [QUALITY, CAT], WIDE) == (
-        "            by quality         a cat  path\n"
-        "2.5 (2.25 to 2.75) MOS    0.5 cosine  p/a.jpg\n"
-        "                     -             -  p/b.jpg\n"
-        "                 3 MOS  1e-07 cosine  q/c.jpg\n"
+        "            by quality  a cat (zero-shot)  path\n"
+        "2.5 (2.25 to 2.75) MOS         0.5 cosine  p/a.jpg\n"
+        "                     -                  -  p/b.jpg\n"
+        "                 3 MOS       1e-07 cosine  q/c.jpg\n"
     )
     assert scored("paths", [QUALITY, CAT], WIDE) == "p/a.jpg\nq/c.jpg\n"
     assert scored("csv", [CAT], [row[1:] for row in WIDE]) == (
