@@ -83,7 +83,7 @@ def endpoint() -> str:
 def is_offline(settings: Settings) -> str:
     """What forbids the network (an option or a variable), "" if nothing does."""
     if settings.offline:
-        return "--offline (or the setting offline)"
+        return settings.offline_by or "the setting offline"
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(name, "").strip().upper() in _TRUE:
             return name

@@ -43,7 +43,7 @@ def locked(settings: Settings) -> Mapping[str, Locked]:
     path = lock_path(settings)
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}). Repair or delete it.") from error

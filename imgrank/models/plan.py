@@ -359,7 +359,7 @@ def _warnings(found: Plan, there: Origin | None) -> tuple[str, ...]:
         )
     known = found.parsed.listed
     if known and known.research_only:
-        warnings.append(f"its licence ({found.licence}) allows research only")
+        warnings.append(f"its licence ({found.licence or 'see its page'}) allows research only")
     elif not found.licence:
         warnings.append("it names no licence: ask its owners what you may do with it")
     if found.kind == "backbone" and not found.weights.endswith(".safetensors"):

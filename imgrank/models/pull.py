@@ -13,7 +13,7 @@ import datetime
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +121,16 @@ def _alone(folder: Path) -> Iterator[None]:
     place = folder.with_name(f"{folder.name}.lock")
     try:
         with FileLock(place, timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows deletes no open file
+                    place.unlink()
     except Timeout:
         raise ModelUnavailable(
             f"another imgrank is fetching {folder.name.removeprefix('.pull-')} right now. Wait "
             "for it."
         ) from None
-    place.unlink(missing_ok=True)
 
 
 def _fetch(found: Plan, folder: Path, counter: _Counter) -> Facts:

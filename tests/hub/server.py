@@ -250,6 +250,9 @@ class HubHandler(Handler):
             self.reply_json({"url": f"{self.hub.url}/{repo_id}", "name": repo_id, "id": "0"})
 
     def _preupload(self, repo_id: str) -> None:
+        def held(data: bytes, name: str) -> str:
+            return sha256(data) if name.endswith(LARGE) else git_sha1(data)
+
         if repo := self._repo(repo_id):
             head = repo.commits[repo.refs["main"]]
             files = [file["path"] for file in json.loads(self.body)["files"]]
@@ -260,7 +263,7 @@ class HubHandler(Handler):
                             "path": name,
                             "uploadMode": "lfs" if name.endswith(LARGE) else "regular",
                             "shouldIgnore": False,
-                            "oid": _oid(head[name], name.endswith(LARGE)) if name in head else None,
+                            "oid": held(head[name], name) if name in head else None,
                         }
                         for name in files
                     ]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from server import StandIn, sha256
 
+from imgrank.errors import MissingExtra, ModelUnavailable, UsageError
+from imgrank.models import wish as wish_module
+from imgrank.models.convert import tag_config
+from imgrank.models.lock import locked
 from imgrank.models.origin import read_origin
 from imgrank.models.pull import plan, pull
-from imgrank.models.registry import find
+from imgrank.models.registry import EMBEDDED, Listed, entries, find
+from imgrank.models.spec import read_spec
+from imgrank.rankers.load import load_ranker
 from imgrank.settings import Settings, load_settings
 
 S = 32
@@ -75,3 +82,347 @@ def test_a_whole_backbone(hub: StandIn, settings: Settings, name: str) -> None:
     }
     assert find("small", settings.models_dir).kind == "backbone"
     assert [p.name for p in settings.models_dir.iterdir()] == ["small"]
+
+
+def test_what_was_unpinned_is_locked_and_later_pulls_obey(hub: StandIn, settings: Settings) -> None:
+    first = hub.add("owner/small", backbone(0))
+    found = plan("hf:owner/small", settings)
+    assert not found.pinned
+    assert found.warnings == (
+        f"unpinned: hf:owner/small names no revision; pinned from now on by models.lock.json to "
+        f"{first}",
+    )
+    assert not (settings.data_dir / "models.lock.json").exists()  # after success only
+    folder = pull(found, settings)
+    row = locked(settings)["hf:owner/small"]
+    assert row.revision == first
+    assert row.files[SAFE] == {"sha256": sha256(backbone(0)[SAFE]), "bytes": len(backbone(0)[SAFE])}
+
+    second = hub.add("owner/small", backbone(1))
+    asked = len(hub.requests)
+    again = plan("hf:owner/small", settings)
+    assert (again.here, again.revision, again.pinned) == (folder, first, True)
+    assert pull(again, settings) == folder
+    assert len(hub.requests) == asked  # nothing to do, so nobody is asked
+
+    other = fetched("hf:owner/small", settings, name="copy")  # obeys the lock
+    assert (other / SAFE).read_bytes() == backbone(0)[SAFE]
+
+    newer = plan("hf:owner/small", settings, update=True)
+    assert (newer.revision, newer.here) == (second, None)
+    assert f"it replaces revision {first[:12]}, which is here" in newer.warnings
+    assert pull(newer, settings) == folder
+    assert (folder / SAFE).read_bytes() == backbone(1)[SAFE]
+    assert locked(settings)["hf:owner/small"].revision == second
+    assert sorted(p.name for p in settings.models_dir.iterdir()) == ["copy", "small"]
+    assert plan("hf:owner/small", settings, update=True).here == folder
+
+
+def test_a_commit_or_a_tag_that_was_asked_for(hub: StandIn, settings: Settings) -> None:
+    old = hub.add("owner/small", backbone(0), tag="v1")
+    new = hub.add("owner/small", backbone(1))
+    by_commit = plan(f"hf:owner/small@{old}", settings)
+    assert (by_commit.pinned, by_commit.warnings) == (True, ())
+    by_tag = plan("hf:owner/small@v1", settings)
+    assert (by_tag.pinned, by_tag.revision, by_tag.asked) == (False, old, "v1")
+    folder = pull(by_tag, settings)
+    assert (folder / SAFE).read_bytes() == backbone(0)[SAFE]
+    assert locked(settings)["hf:owner/small@v1"].revision == old
+    asked = len(hub.requests)
+    assert plan(f"hf:owner/small@{old}", settings).here == folder
+    assert len(hub.requests) == asked
+    assert plan("hf:owner/small", settings).revision == new  # main is another wish
+
+
+def test_a_rewritten_repository_is_not_taken(hub: StandIn, settings: Settings) -> None:
+    commit = hub.add("owner/small", backbone(0))
+    fetched("hf:owner/small", settings)
+    hub.repos["owner/small"].commits[commit] = backbone(1)  # another content, the same commit
+    with pytest.raises(ModelUnavailable, match=r"not what models\.lock\.json says"):
+        plan("hf:owner/small", settings, name="copy")
+
+
+def test_a_folder_of_another_origin_is_never_overwritten(hub: StandIn, settings: Settings) -> None:
+    hub.add("owner/small", backbone(0))
+    hub.add("other/small", backbone(1))
+    folder = fetched("hf:owner/small", settings)
+    before = (folder / SAFE).read_bytes()
+    with pytest.raises(UsageError, match="--as NAME"):
+        plan("hf:other/small", settings)
+    mine = settings.models_dir / "mine"
+    mine.mkdir()
+    with pytest.raises(UsageError, match="your own"):
+        plan("hf:other/small", settings, name="mine")
+    with pytest.raises(UsageError, match="of the package itself"):
+        plan("hf:other/small", settings, name="tiny")
+    assert fetched("hf:other/small", settings, name="theirs").name == "theirs"
+    assert (folder / SAFE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ("nonsense", "nothing to pull that is called"),
+        ("owner/small", "write hf:owner/small"),
+        ("hf:small", "nothing to pull"),
+        ("open_clip:ViT-B-32/nonsense", "no tag 'nonsense'"),
+        ("open_clip:nonsense/openai", "no such architecture"),
+        ("hf:owner/..", "cannot be called"),
+    ],
+)
+def test_wishes_that_cannot_be_meant(
+    hub: StandIn, settings: Settings, wish: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        plan(wish, settings)
+    assert hub.requests == []
+
+
+def test_repositories_that_hold_no_usable_model(hub: StandIn, settings: Settings) -> None:
+    config = backbone()["open_clip_config.json"]
+    pairs = {
+        "sharded": ({"open_clip_config.json": config, "model-00001-of-00002.safetensors": b"1"},
+                    "several files"),
+        "named": ({"open_clip_config.json": config, "weights.safetensors": b"1"},
+                  "a name that OpenCLIP does not know"),
+        "empty": ({"open_clip_config.json": config}, "holds no weights"),
+        "transformers": ({"config.json": b'{"model_type": "clip"}', "model.safetensors": b"1"},
+                         "another program's"),
+        "later": ({"config.json": b'{"format": 9, "kind": "adapter"}', "model.safetensors": b"1"},
+                  "Upgrade imgrank"),
+        "nothing": ({"README.md": b"# nothing"}, "no model that imgrank can use"),
+        "broken": ({"open_clip_config.json": b"{", SAFE: b"1"}, "not a JSON object"),
+    }  # fmt: skip
+    for name, (files, says) in pairs.items():
+        hub.add(f"owner/{name}", files)
+        with pytest.raises(ModelUnavailable, match=says):
+            plan(f"hf:owner/{name}", settings)
+
+
+def test_what_openclip_cannot_load_never_becomes_a_model(hub: StandIn, settings: Settings) -> None:
+    files = backbone()
+    state = weights()
+    del state["token_embedding.weight"]
+    hub.add("owner/small", {**files, SAFE: save(state)})
+    found = plan("hf:owner/small", settings)
+    with pytest.raises(ModelUnavailable, match="fetched whole, but cannot be used"):
+        pull(found, settings)
+    assert list(settings.models_dir.iterdir()) == []
+    assert locked(settings) == {}
+
+
+class Malice:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("owned"),))
+
+
+def pickled(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_a_pickle_only_when_allowed_and_then_as_safetensors(
+    hub: StandIn, settings: Settings
+) -> None:
+    files = backbone()
+    state = {f"module.{name}": tensor for name, tensor in weights().items()}
+    del files[SAFE]
+    files["open_clip_pytorch_model.bin"] = pickled({"state_dict": state, "epoch": 3})
+    hub.add("owner/old", files)
+    with pytest.raises(ModelUnavailable, match="--allow-pickle"):
+        plan("hf:owner/old", settings)
+    found = plan("hf:owner/old", settings, allow_pickle=True)
+    assert "a pickle" in " ".join(found.warnings)
+    folder = pull(found, settings)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "imgrank.json", "open_clip_config.json", SAFE, "origin.json"]  # fmt: skip
+    origin = read_origin(folder)
+    assert origin is not None
+    assert origin.source == {
+        "open_clip_pytorch_model.bin": {
+            "sha256": sha256(files["open_clip_pytorch_model.bin"]),
+            "bytes": len(files["open_clip_pytorch_model.bin"]),
+        }
+    }
+    assert origin.files[SAFE]["sha256"] == sha256((folder / SAFE).read_bytes())
+    got, wanted = load_file(folder / SAFE), weights()
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("content", [{"a": Malice()}, Malice(), {"a": "text"}, [1, 2]])
+def test_a_pickle_that_is_more_than_tensors_is_refused_and_not_run(
+    hub: StandIn,
+    settings: Settings,
+    content: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = backbone()
+    del files[SAFE]
+    hub.add("owner/bad", {**files, "open_clip_pytorch_model.bin": pickled(content)})
+    found = plan("hf:owner/bad", settings, allow_pickle=True)
+    with pytest.raises(ModelUnavailable, match="was refused"):
+        pull(found, settings)
+    assert not Path("owned").exists()
+    assert not (settings.models_dir / "bad").exists()
+
+
+def small_tag(monkeypatch: pytest.MonkeyPatch, **facts: object) -> None:
+    """OpenCLIP's own tables, with one small architecture more."""
+    table = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear",
+             "resize_mode": "squash", "quick_gelu": True, **facts}  # fmt: skip
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda a, t: table if t == "v1" else {})
+    monkeypatch.setattr(open_clip, "get_model_config", lambda a: json.loads(json.dumps(PARTS)))
+
+
+def test_a_tag_of_openclip_gives_its_preprocessing_and_its_gelu(
+    hub: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_tag(monkeypatch, hf_hub="owner/tagged/weights.bin", url="")
+    commit = hub.add("owner/tagged", {"weights.safetensors": save(weights())})
+    found = plan("open_clip:Small/v1", settings)
+    assert found.warnings[0] == (
+        f"unpinned: a tag names no revision; pinned from now on by models.lock.json to {commit}"
+    )
+    folder = pull(found, settings)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    assert config["model_cfg"] == {**PARTS, "quick_gelu": True}
+    assert config["preprocess_cfg"] == {
+        "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear",
+        "resize_mode": "squash"}  # fmt: skip
+    assert folder.name == "Small-v1"
+    assert find("open_clip:Small/v1", settings.models_dir).folder == folder
+    assert locked(settings)["open_clip:Small/v1"].revision == commit
+    assert plan("open_clip:Small/v1", settings).here == folder
+
+
+def test_a_tag_that_is_only_an_address_is_refused(
+    hub: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_tag(monkeypatch, hf_hub="", url="https://example.org/weights.pt")
+    with pytest.raises(ModelUnavailable, match="Fetch that file by hand"):
+        plan("open_clip:Small/v1", settings)
+    assert hub.requests == []
+
+
+def test_real_tags_of_openclip() -> None:
+    config = tag_config("ViT-B-16", "openai")
+    assert config["model_cfg"]["quick_gelu"] is True
+    assert config["preprocess_cfg"]["resize_mode"] == "shortest"
+    assert "quick_gelu" not in tag_config("ViT-B-32", "laion2b_s34b_b79k")["model_cfg"]
+
+
+def test_a_tokenizer_of_transformers_is_named_before_the_weights_come(
+    hub: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = backbone()
+    config = json.loads(files["open_clip_config.json"])
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "owner/tokenizer"
+    files["open_clip_config.json"] = json.dumps(config).encode()
+    hub.add("owner/small", files)
+    with pytest.raises(ModelUnavailable, match=r"another repository \(owner/tokenizer\)"):
+        plan("hf:owner/small", settings)
+    hub.add("owner/small", {**files, "tokenizer.json": b"{}"})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"imgrank\[siglip\]"):
+        plan("hf:owner/small", settings)
+    assert not [request for request in hub.requests if SAFE in request]
+    monkeypatch.undo()
+
+
+def adapter(folder: Path, **facts: object) -> dict[str, bytes]:
+    """tiny-quality, said to rest on another backbone."""
+    source = EMBEDDED / "tiny-quality"
+    config = json.loads((source / "config.json").read_text())
+    config["backbone"] |= facts
+    return {"config.json": json.dumps(config).encode(),
+            "model.safetensors": (source / "model.safetensors").read_bytes(),
+            "README.md": b"# an adapter", "train.py": b"not wanted"}  # fmt: skip
+
+
+def test_a_checkpoint_brings_the_backbone_that_it_names(
+    hub: StandIn, settings: Settings, tmp_path: Path
+) -> None:
+    commit = hub.add("owner/small", backbone(0))
+    probe = load_settings(home=tmp_path / "another-machine")
+    identity = read_spec(fetched("hf:owner/small", probe)).identity
+    hub.add("owner/small", backbone(1))  # main has moved on; the checkpoint names the commit
+    facts = {"name": "small", "digest": f"sha256:{identity}", "origin": "hf:owner/small"}
+    hub.add("owner/rank", adapter(tmp_path, **facts, revision=commit))
+    found = plan("hf:owner/rank", settings)
+    assert found.kind == "adapter"
+    assert found.needs is not None
+    assert (found.needs.repository, found.needs.revision) == ("owner/small", commit)
+    calls: list[tuple[int, int]] = []
+    folder = pull(found, settings, progress=lambda done, total: calls.append((done, total)))
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "README.md", "config.json", "model.safetensors", "origin.json"]  # fmt: skip
+    assert {entry.name for entry in entries(settings.models_dir)} >= {"small", "rank"}
+    total = found.bytes_to_fetch + found.needs.bytes_to_fetch
+    assert calls[-1] == (total, total)
+    hub.add("owner/rank2", adapter(tmp_path, **facts, revision=commit))
+    assert plan("hf:owner/rank2", settings).needs is None  # it is here, by digest
+
+
+def test_a_checkpoint_on_an_embedded_backbone_needs_nothing(
+    hub: StandIn, settings: Settings, tmp_path: Path
+) -> None:
+    hub.add("owner/rank", adapter(tmp_path))
+    found = plan("hf:owner/rank", settings)
+    assert (found.needs, found.name) == (None, "rank")
+    assert load_ranker(str(pull(found, settings)), settings).name
+
+
+def test_a_checkpoint_whose_backbone_is_another_does_not_appear(
+    hub: StandIn, settings: Settings, tmp_path: Path
+) -> None:
+    hub.add("owner/small", backbone(0))
+    facts = {"name": "small", "digest": f"sha256:{'0' * 64}"}
+    hub.add("owner/rank", adapter(tmp_path, **facts, origin="hf:owner/small"))
+    found = plan("hf:owner/rank", settings)
+    with pytest.raises(ModelUnavailable, match="Scores would be wrong"):
+        pull(found, settings)
+    assert not (settings.models_dir / "rank").exists()
+    hub.add("owner/lost", adapter(tmp_path, **facts))
+    with pytest.raises(ModelUnavailable, match="says not where it is"):
+        plan("hf:owner/lost", settings)
+
+
+def test_a_checkpoint_whose_weights_its_config_does_not_name(
+    hub: StandIn, settings: Settings, tmp_path: Path
+) -> None:
+    hub.add("owner/rank", {**adapter(tmp_path), "model.safetensors": b"other"})
+    found = plan("hf:owner/rank", settings)
+    with pytest.raises(ModelUnavailable, match="not the file that its own config names"):
+        pull(found, settings)
+    assert list(settings.models_dir.iterdir()) == []
+
+
+def test_a_name_of_the_registry(
+    hub: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = backbone()
+    commit = hub.add("owner/small", files, licence="")
+    hub.add("owner/small", backbone(1), licence="")
+    table = {
+        "free": Listed("free", "backbone", "hf:owner/small", licence="mit"),
+        "pinned": Listed("pinned", "backbone", "hf:owner/small", commit, research_only=True,
+                         files={SAFE: {"sha256": sha256(files[SAFE]), "bytes": 1}}),
+        "wrong": Listed("wrong", "backbone", "hf:owner/small", commit,
+                        files={SAFE: {"sha256": "0" * 64, "bytes": 1}}),
+        "nobody": Listed("nobody", "adapter", unpublished="ask its authors"),
+    }  # fmt: skip
+    monkeypatch.setattr(wish_module, "listed", lambda: table)
+    found = plan("free", settings)
+    assert (found.name, found.licence, found.pinned) == ("free", "mit", False)
+    found = plan("pinned", settings)
+    assert (found.revision, found.pinned) == (commit, True)
+    assert found.warnings == ("its licence (see its page) allows research only",)
+    assert (pull(found, settings) / SAFE).read_bytes() == files[SAFE]
+    with pytest.raises(ModelUnavailable, match="not what the registry says"):
+        plan("wrong", settings)
+    with pytest.raises(ModelUnavailable, match="cannot be pulled: ask its authors"):
+        plan("nobody", settings)
