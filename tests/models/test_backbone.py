@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -17,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 
 from imgrank.errors import CheckpointError
-from imgrank.models.backbone import Backbone, describe, fold_batch_norm, statistics_token
+from imgrank.models import towers
+from imgrank.models.backbone import Backbone, describe, statistics_token
 from imgrank.models.device import one_thread, solo_pool
 from imgrank.models.registry import EMBEDDED
 from imgrank.models.spec import file_sha256, read_spec
@@ -141,16 +143,6 @@ def test_statistics_token_worked_by_hand() -> None:
     assert statistics_token([values, values[:, :1]]).tolist() == [[2, 5, 1, 0, 2, 1]]
 
 
-def test_folding_batch_norm_changes_nothing_and_removes_it_all(lite: Path) -> None:
-    model, x = plain(lite), by_hand(pixels(2))
-    with torch.inference_mode():
-        wanted = model.visual(x)
-        fold_batch_norm(model.visual)
-        got = model.visual(x)
-    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.visual.modules())
-
-
 def test_features_do_not_depend_on_the_batch_size(lite: Path) -> None:
     batch, backbone = pixels(5), Backbone(lite)
     backbone.batch = 2
@@ -257,26 +249,6 @@ def test_spec_is_read_without_torch(lite: Path) -> None:
     assert out[:2] == [read_spec(lite).identity, "[]"]
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda f: (f / "open_clip_config.json").unlink(), "cannot be read"),
-        (lambda f: (f / "open_clip_config.json").write_text("{"), "is not JSON"),
-        (lambda f: (f / "open_clip_config.json").write_text("{}"), "model_cfg"),
-        (lambda f: (f / "open_clip_model.safetensors").unlink(), "no weights"),
-        (lambda f: (f / "imgrank.json").write_text('{"format": 99}'), "format 99"),
-        (lambda f: (f / "imgrank.json").write_text('{"format": 1, "merges": "m"}'), "missing"),
-    ],
-)
-def test_a_folder_that_is_no_backbone_says_why(spoil, message: str, tmp_path: Path) -> None:
-    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"vision_cfg": {}}}')
-    (tmp_path / "open_clip_model.safetensors").write_bytes(b"x")
-    read_spec(tmp_path)
-    spoil(tmp_path)
-    with pytest.raises(CheckpointError, match=message):
-        read_spec(tmp_path)
-
-
 def test_a_folder_that_names_the_hub_fetches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +273,93 @@ def test_batches_side_by_side_leave_the_callers_threads_alone() -> None:
     assert list(pool.map(lambda _: torch.get_num_threads(), range(6))) == [1] * 6
     assert torch.get_num_threads() == before
     pool.shutdown()
+
+
+def out_of_memory_above(most: int, run, tried: list[int]):
+    def limited(*given):
+        count = len(given[-1])
+        tried.append(count)
+        if count > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return run(*given)
+
+    return limited
+
+
+def test_a_smaller_batch_of_texts_is_remembered(
+    lite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, texts = Backbone(lite), [f"a picture of {n} cats" for n in range(5)]
+    wanted, tried = backbone.encode_text(texts), []
+    monkeypatch.setattr(
+        towers, "text_embeddings", out_of_memory_above(2, towers.text_embeddings, tried)
+    )
+    for _ in range(2):
+        torch.testing.assert_close(backbone.encode_text(texts), wanted)
+    assert tried == [5, 2, 2, 1, 2, 2, 1]
+
+
+def test_a_smaller_batch_of_pictures_is_remembered(
+    lite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, tried = Backbone(lite, precision="float32"), []
+    wanted = backbone.encode_images(pixels(5))
+    backbone.device = SimpleNamespace(type="cuda")  # type: ignore[assignment]
+    backbone.batch = 64
+    real = Backbone(lite, precision="float32")._encode
+    monkeypatch.setattr(backbone, "_encode", out_of_memory_above(2, real, tried))
+    for _ in range(2):
+        found = backbone.encode_images(pixels(5))
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a["grid"], b["grid"], atol=2e-3, rtol=2e-3)
+    assert tried == [5, 2, 2, 1, 2, 2, 1]
+
+
+def test_tensors_in_place_of_the_folders_own(lite: Path) -> None:
+    state = plain(lite).state_dict()
+    head, words = "visual.head.proj.weight", "text.token_embedding.weight"
+    instead = {name: state[name].flip(0) for name in (head, words)}
+    backbone, model = Backbone(lite, overrides=instead), plain(lite)
+    model.load_state_dict(instead, strict=False)
+    with torch.inference_mode():
+        image = model.encode_image(by_hand(pixels(2)), normalize=True)
+        text = model.encode_text(backbone.tokenize(["a cat"]), normalize=True)
+    torch.testing.assert_close(
+        backbone.image_features(pixels(2))["pooled"], image, atol=2e-5, rtol=0
+    )
+    torch.testing.assert_close(backbone.encode_text(["a cat"]), text)
+    assert not torch.allclose(Backbone(lite).encode_text(["a cat"]), text, atol=1e-3)
+    for wrong, said in (({"visual.x": state[head]}, "has no visual.x"),
+                        ({head: state[head][:1]}, "do not fit")):  # fmt: skip
+        with pytest.raises(CheckpointError, match=said):
+            _ = Backbone(lite, overrides=wrong).visual
+
+
+def test_a_half_precision_that_is_asked_for_is_used_and_named(vit: Path) -> None:
+    half, full = Backbone(vit, precision="bfloat16"), Backbone(vit, precision="float32")
+    got, wanted = half.encode_images(pixels(2)), full.encode_images(pixels(2))
+    assert half.precision_note.startswith("bfloat16: as asked for; agrees with float32")
+    assert full.precision_note == "float32: as asked for"
+    for a, b in zip(got, wanted, strict=True):
+        assert not np.array_equal(a["pooled"], b["pooled"])
+        np.testing.assert_allclose(a["pooled"], b["pooled"], atol=0.02)
+
+
+def test_a_backbone_with_statistics_stays_in_float32(lite: Path) -> None:
+    backbone = Backbone(lite)
+    backbone.encode_images(pixels(8))
+    assert backbone.precision_note == "float32: statistics tokens were learnt from float32"
+
+
+def test_describe_leaves_the_record_as_it_was_where_it_fails(lite: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(lite, folder)
+    before = (folder / "imgrank.json").read_bytes()
+    weights = folder / "open_clip_model.safetensors"
+    save_file({"x": torch.zeros(1)}, weights)
+    with pytest.raises(CheckpointError, match="OpenCLIP cannot load"):
+        describe(folder, "lite")
+    assert (folder / "imgrank.json").read_bytes() == before
 
 
 def test_no_pictures_have_no_features(lite: Path) -> None:
