@@ -190,7 +190,9 @@ def test_info_of_one_that_is_not_here(run: Run) -> None:
     assert "size      unknown" in unpinned
     assert "revision  unpinned: the first pull finds the commit and keeps to it" in unpinned
     unpublished = run("models", "info", "official-count").stdout
-    assert "models import official-adapter FILE.pt" in unpublished
+    assert (
+        "models import official-adapter FILE.pt --name official-count --task count" in unpublished
+    )
     assert "next:" not in unpublished
 
 

@@ -13,7 +13,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(short_help="Choose who answers without --model.", epilog=EXAMPLES)
 @click.argument("name", required=False)
 @click.option("--task", metavar="TASK", help="For this task alone.")
 @click.option("--unset", is_flag=True, help="Back to imgrank's own choice, for TASK or for all.")

@@ -28,7 +28,7 @@ Examples:
 """
 
 
-@click.command(epilog=VERIFY_EXAMPLES)
+@click.command(short_help="Check the files of models.", epilog=VERIFY_EXAMPLES)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def verify(names: tuple[str, ...]) -> int:
     """Read every file of a model against the digest that was recorded of it; all without NAME.
@@ -62,7 +62,7 @@ def _repair(entry: Entry) -> str:
     return f"imgrank models remove {entry.name}, then imgrank models pull {wish} --as {entry.name}"
 
 
-@click.command(epilog=REMOVE_EXAMPLES)
+@click.command(short_help="Delete a model of yours.", epilog=REMOVE_EXAMPLES)
 @click.argument("name")
 @click.option("-y", "--yes", is_flag=True, help="Without a question.")
 def remove(name: str, yes: bool) -> int:

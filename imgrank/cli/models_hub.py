@@ -29,7 +29,7 @@ Examples:
 """
 
 
-@click.command(epilog=PULL_EXAMPLES)
+@click.command(short_help="Fetch a model from the Hub.", epilog=PULL_EXAMPLES)
 @click.argument("wish", metavar="NAME|hf:OWNER/REPOSITORY[@REVISION]|open_clip:ARCHITECTURE/TAG")
 @click.option("--as", "name", metavar="NAME", help="Call it so here.  [its own name]")
 @click.option("-y", "--yes", is_flag=True, help="Without a question.")
@@ -226,7 +226,7 @@ def _free(settings: Settings) -> str:
 # ---- push ----------------------------------------------------------------------------------------
 
 
-@click.command(epilog=PUSH_EXAMPLES)
+@click.command(short_help="Publish a model on the Hub.", epilog=PUSH_EXAMPLES)
 @click.argument("name")
 @click.argument("repository", metavar="OWNER/REPOSITORY")
 @click.option("--public", is_flag=True, help="Readable by everybody.  [only by you]")

@@ -35,7 +35,7 @@ LEAST = (19, 7, 10, 11)  # characters, so that both tables are one
 STYLES = {"embedded": "green", "here": "green", "damaged": "bold red"}
 
 
-@click.command("list", epilog=LIST_EXAMPLES)
+@click.command("list", short_help="All models: here, to pull, unpublished.", epilog=LIST_EXAMPLES)
 @click.option("--here", is_flag=True, help="Only those on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_models(here: bool, as_json: bool) -> None:
@@ -58,7 +58,7 @@ def list_models(here: bool, as_json: bool) -> None:
         write_tsv(found)
 
 
-@click.command(epilog=INFO_EXAMPLES)
+@click.command(short_help="What is known of one model.", epilog=INFO_EXAMPLES)
 @click.argument("name")
 @click.option("--card", is_flag=True, help="Only its model card, as it is.")
 @click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")
