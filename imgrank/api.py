@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import InstructionError, NothingReadable, UsageError
 from imgrank.images import ImageFile, Skip
@@ -28,6 +28,9 @@ from imgrank.rankers.source import BackboneSource
 from imgrank.results.ranking import Column, Row, complete, goodness, parse_top, rank
 from imgrank.settings import Settings, load_settings
 from imgrank.store.store import Store
+
+if TYPE_CHECKING:
+    from imgrank.models.onnx import Engine
 
 __all__ = [
     "Comparison",
@@ -296,18 +299,32 @@ def _scan(
 def _open_store(
     settings: Settings, options: Options, sources: Sequence[FeatureSource]
 ) -> Iterator[Store]:
-    """The store, in which the sources remember what prompts gave."""
+    """The store, in which the sources remember what prompts gave; and what they run on."""
     backbones = [source for source in sources if isinstance(source, BackboneSource)]
+    engines = [_engine(source, settings, options) for source in backbones]
     with Store(
         settings.store_path, feature_budget=settings.feature_budget, notify=options.notify
     ) as store:
-        for source in backbones:
-            source.memory = store
+        for source, engine in zip(backbones, engines, strict=True):
+            source.memory, source.engine = store, engine
         try:
             yield store
         finally:
             for source in backbones:
-                source.memory = None
+                source.memory = source.engine = None
+
+
+def _engine(source: BackboneSource, settings: Settings, options: Options) -> Engine | None:
+    """Runs a source's models without torch where that is as good; an exported one is the plain
+    backbone's, in float32."""
+    if settings.engine == "torch" or source.overrides:
+        return None
+    from imgrank.models.onnx import open_engine
+
+    plain = settings.precision in ("auto", "float32")
+    return open_engine(
+        settings.cache_dir, source.spec, settings.engine, source.device, plain, options.notify
+    )
 
 
 def _features(path: Path, job: Job) -> Features:

@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 
 from imgrank.errors import UsageError
 
-__all__ = ["PRECISIONS", "Precision", "Settings", "load_settings", "parse_size"]
+__all__ = ["PRECISIONS", "Engine", "Precision", "Settings", "load_settings", "parse_size"]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Engine = Literal["auto", "torch", "onnx"]

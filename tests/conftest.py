@@ -30,4 +30,5 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "imgrank-home"
     monkeypatch.setenv("IMGRANK_HOME", str(folder))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    monkeypatch.setenv("IMGRANK_ENGINE", "torch")  # no test exports towers that does not ask for it
     return folder

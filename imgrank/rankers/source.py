@@ -1,8 +1,9 @@
 """Features from a backbone: the `FeatureSource` that adapters and zero-shot prompts share.
 
 Decoding and resizing run in worker threads and need no torch; the model is loaded at the first
-batch. Features are float16, whether just computed or read back from the store, so that a score does
-not depend on which. What a prompt gives is kept as float32: there are few prompts.
+batch, or an exported one takes its place (`models/onnx.py`). Features are float16, whether just
+computed or read back from the store, so that a score does not depend on which. What a prompt gives
+is kept as float32: there are few prompts.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imgrank.models.backbone import Backbone
+    from imgrank.models.onnx import Engine
 
 __all__ = ["BackboneSource", "Overrides", "TextMemory", "View", "backbone_source"]
 
@@ -61,6 +63,7 @@ class BackboneSource:
 
     identity: of the image features.   text_identity: of what prompts give.
     memory: if set, what prompts gave is taken from there and kept there.
+    engine: if set, runs what can be run without torch; never for a source with overrides.
     """
 
     def __init__(
@@ -86,12 +89,15 @@ class BackboneSource:
         self.text_identity = f"{base}{text}"
         self.kept = frozenset({"pooled", "grid"} | ({"statistics"} if spec.statistics else set()))
         self.memory: TextMemory | None = None
+        self.engine: Engine | None = None
         self._backbone: Backbone | None = None
-        self._placed = ""
+        self._placed = self._ran = ""
 
     @property
     def device_note(self) -> str:
         """Where the loaded model runs, in which precision, and why; "" if none was loaded."""
+        if self._ran:
+            return self._ran
         precise = self._backbone.precision_note if self._backbone else ""
         return "; ".join(filter(None, (self._placed, precise)))
 
@@ -117,18 +123,25 @@ class BackboneSource:
 
     def compute(self, prepared: Sequence[Any]) -> list[Features]:
         """uint8 [S, S, 3] each -> features of each."""
-        return list(self.backbone.encode_images(prepared))
+        engine = self.engine
+        if engine and (found := engine.image_features(prepared)) is not None:
+            self._ran = engine.note
+            return list(found)
+        features = self.backbone.encode_images(prepared)
+        if engine:
+            engine.saw_images(self.backbone, prepared)
+        return list(features)
 
     def text_embeddings(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Prompts -> [n, E], L2-normalised. The text tower is loaded only for unknown ones."""
-        return self._texts("embedding", texts, lambda new: self.backbone.encode_text(new))
+        return self._texts("embedding", texts, lambda model, new: model.encode_text(new))
 
     def text_tokens(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Prompts -> [n, T, Dt], after the final LayerNorm at all positions."""
-        return self._texts("tokens", texts, lambda new: self.backbone.text_tokens(new))
+        return self._texts("tokens", texts, lambda model, new: model.text_tokens(new))
 
     def _texts(
-        self, kind: str, texts: Sequence[str], run: Callable[[list[str]], Any]
+        self, kind: str, texts: Sequence[str], run: Callable[[Backbone, list[str]], Any]
     ) -> NDArray[np.float32]:
         import numpy as np
 
@@ -140,11 +153,23 @@ class BackboneSource:
                     known[text] = array
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
-            for text, array in zip(new, run(new).float().cpu().numpy(), strict=True):
+            for text, array in zip(new, self._said(kind, new, run), strict=True):
                 known[text] = array
                 if memory is not None:
                     memory.put_text(self.text_identity, kind, text, array)
         return np.stack([known[text] for text in texts])
+
+    def _said(
+        self, kind: str, texts: list[str], run: Callable[[Backbone, list[str]], Any]
+    ) -> NDArray[np.float32]:
+        """What the text tower gives, by whichever engine."""
+        engine = self.engine
+        if engine and (found := engine.encode(kind, texts)) is not None:
+            return found
+        said: NDArray[np.float32] = run(self.backbone, texts).float().cpu().numpy()
+        if engine:
+            engine.saw_text(self.backbone)
+        return said
 
 
 @lru_cache(maxsize=4)
