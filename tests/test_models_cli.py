@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from imgrank.cli import main
+from imgrank.cli import cli, main
 from imgrank.models.registry import EMBEDDED, listed
 from imgrank.models.spec import file_sha256
 from imgrank.settings import load_settings
@@ -370,6 +371,40 @@ def test_default_writes_through_a_link(run: Run, home: Path, tmp_path: Path) -> 
     assert run("models", "default", "tiny", "--task", "age").exit_code == 0
     assert (home / "config.toml").is_symlink()
     assert real.read_text().startswith("# mine\n")
+
+
+# ---- README --------------------------------------------------------------------------------------
+
+
+def readme_lines() -> list[str]:
+    text = (PHOTOS.parents[1] / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Models\n")[2].partition("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("imgrank ")]
+
+
+@pytest.mark.parametrize("line", readme_lines())
+def test_every_line_of_the_readme_is_a_command(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsed, not run: they need the Hub."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("iqa.pt", "head.pth"):
+        (tmp_path / name).touch()
+    words = shlex.split(line, comments=True)[1:]
+    command: click.Command = cli
+    context = click.Context(command)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command = found
+    command.make_context(None, words)
+
+
+def test_every_model_of_the_readme_is_known() -> None:
+    names = {line.split()[3] for line in readme_lines() if " models pull " in line}
+    known = {name for name in names if ":" not in name}
+    assert known == {"vit-b-32-256", "laion-aesthetic"}
+    assert known <= listed().keys()
 
 
 # ---- what opens no socket ------------------------------------------------------------------------
