@@ -14,7 +14,16 @@ from typing import Any, Literal
 from imgrank.errors import CheckpointError, ModelUnavailable
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import COMMIT
-from imgrank.models.registry import DEFAULT_BACKBONE, EMBEDDED, Entry, Listed, entries, find, listed
+from imgrank.models.registry import (
+    DEFAULT_BACKBONE,
+    EMBEDDED,
+    Entry,
+    Listed,
+    entries,
+    find,
+    listed,
+    listed_as,
+)
 from imgrank.models.spec import read_spec
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
@@ -83,9 +92,7 @@ def describe(name: str, settings: Settings) -> Known:
         size = read_spec(entry.folder).image_size if entry.kind == "backbone" else 0
         return replace(_of_entry(entry, settings, locks), image_size=size)
     except ModelUnavailable:
-        known = listed().get(name)
-        if known is None:
-            known = next((each for each in listed().values() if each.origin == name), None)
+        known = listed_as(name)
         if known is None:
             raise
         return _of_listed(known, locks)

@@ -8,7 +8,6 @@ never models.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ __all__ = [
     "entries",
     "find",
     "listed",
+    "listed_as",
     "restricted",
     "same_origin",
     "size_text",
@@ -179,7 +179,8 @@ def same_origin(origin: Origin, wish: str) -> bool:
     A revision may be given as it was asked for (a tag), or by at least 7 of its digits.
     """
     if wish.startswith("open_clip:"):
-        return origin.origin == wish
+        known = listed_as(wish)
+        return origin.origin == wish or (known is not None and known.origin == origin.origin)
     repository, _, revision = wish.removeprefix("hf:").partition("@")
     if origin.repository != repository:
         return False
@@ -189,10 +190,7 @@ def same_origin(origin: Origin, wish: str) -> bool:
 
 def absent(name: str, models: Path | None = None) -> str:
     """What to say of a model that is not on this machine, and how to get it. One line."""
-    known = listed().get(name)
-    if known is None and name.startswith("hf:"):
-        origin = name.partition("@")[0]
-        known = next((each for each in listed().values() if each.origin == origin), None)
+    known = listed_as(name)
     if known is not None and known.unpublished:
         return f"'{name}' cannot be pulled: {known.unpublished}."
     if known is not None:
@@ -200,9 +198,12 @@ def absent(name: str, models: Path | None = None) -> str:
         facts.append(f"licence {known.licence or 'unknown'}")
         facts += ["for research only"] if known.research_only else []
         about = f" ({', '.join(facts)})"
-        return f"'{name}' is not on this machine{about}. Fetch it: imgrank models pull {name}"
+        wish = name if "@" in name else known.name
+        return f"'{name}' is not on this machine{about}. Fetch it: imgrank models pull {wish}"
     if name.startswith(REMOTE):
         return f"'{name}' is not on this machine. Fetch it: imgrank models pull {name}"
+    import difflib
+
     here = [folder.name for folder in _folders(models)]
     close = difflib.get_close_matches(name, [*here, *listed()], n=2)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
@@ -210,6 +211,21 @@ def absent(name: str, models: Path | None = None) -> str:
         f"there is no model '{name}'.{hint} On this machine are: {', '.join(here)}; "
         "`imgrank models list` shows what can be pulled, and a path names any folder."
     )
+
+
+def listed_as(wish: str) -> Listed | None:
+    """The entry of the list that a name, a repository or OpenCLIP's own name stands for."""
+    if wish.startswith("hf:"):
+        origin = wish.partition("@")[0]
+        return next((each for each in listed().values() if each.origin == origin), None)
+    if wish.startswith("open_clip:"):
+        place = wish.replace("-quickgelu/", "/")
+        for each in listed().values():
+            architecture = each.architecture.removesuffix("-quickgelu")
+            if place == f"open_clip:{architecture}/{each.tag}":
+                return each
+        return None
+    return listed().get(wish)
 
 
 def restricted(licence: str) -> bool:

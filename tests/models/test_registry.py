@@ -141,7 +141,7 @@ def test_a_typo_is_told_what_it_is_near_to() -> None:
 
 
 def test_an_origin_that_was_never_pulled() -> None:
-    for wish in ("hf:me/other", "hf:me/other@v1", "open_clip:ViT-B-32/laion2b_s34b_b79k"):
+    for wish in ("hf:me/other", "hf:me/other@v1", "open_clip:RN50/yfcc15m"):
         with pytest.raises(ModelUnavailable, match=f"imgrank models pull {wish}$"):
             find(wish, load_settings().models_dir)
 
@@ -177,6 +177,18 @@ def test_a_revision_chooses_among_several_else_the_last_pulled(
 def test_one_pulled_by_openclip_s_name(pulled: Pulled, models: Path) -> None:
     folder = pulled("vit", origin="open_clip:ViT-B-32/laion2b_s34b_b79k")
     assert find("open_clip:ViT-B-32/laion2b_s34b_b79k", models).folder == folder
+
+
+def test_a_listed_one_by_any_of_its_names(pulled: Pulled, models: Path) -> None:
+    known = listed()["vit-b-16"]
+    wishes = (known.origin, "open_clip:ViT-B-16/openai", "open_clip:ViT-B-16-quickgelu/openai")
+    for wish in wishes:
+        with pytest.raises(ModelUnavailable, match=r"599 MB.* imgrank models pull vit-b-16$"):
+            find(wish, models)
+    with pytest.raises(ModelUnavailable, match=f"imgrank models pull {known.origin}@v1$"):
+        find(f"{known.origin}@v1", models)
+    folder = pulled("mine", origin=known.origin, repository=known.repository)
+    assert {find(wish, models).folder for wish in wishes} == {folder}
 
 
 def test_hidden_folders_are_no_models(pulled: Pulled, models: Path) -> None:
