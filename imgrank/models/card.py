@@ -63,7 +63,7 @@ def metadata(config: Mapping[str, Any]) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
     backbone = config.get("backbone") or {}
-    origin = str(backbone.get("origin") or "")
+    origin = str(backbone.get("origin") or "").partition("@")[0]
     tasks = config.get("tasks") or {}
     figures = [result for facts in tasks.values() for result in _results(facts)]
     return ModelCardData(

@@ -305,8 +305,9 @@ def _needs(
         return None
     if backbone_by_digest(str(facts["digest"]), settings):
         return None
-    name, origin = str(facts.get("name", "")), str(facts.get("origin") or "")
-    revision = str(facts.get("revision") or "")
+    name = str(facts.get("name", ""))
+    origin, _, commit = str(facts.get("origin") or "").partition("@")
+    revision = str(facts.get("revision") or commit)
     known = listed().get(name)
     if known and known.origin and origin in ("", known.origin):
         wish = parse_wish(name, "backbone")

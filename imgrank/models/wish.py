@@ -99,6 +99,8 @@ def _parse(text: str, name: str | None) -> Wish:
     if match := _TAG.fullmatch(text):
         return _of_tag(text, name or f"{match[1]}-{match[2]}", match[1], match[2])
     known = listed().get(text)
+    if known is None and Path(text).name == text and (EMBEDDED / text).is_dir():
+        raise UsageError(f"'{text}' is in the package already: there is nothing to pull.")
     if known is None:
         hint = f" For a repository of the Hub write hf:{text}." if _HF.match(f"hf:{text}") else ""
         raise UsageError(

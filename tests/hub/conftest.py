@@ -13,7 +13,7 @@ from server import StandIn
 
 @pytest.fixture
 def hub(socket_enabled: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """An empty Hub at HF_ENDPOINT; only 127.0.0.1 can be reached, nobody is logged in.
+    """An empty Hub at HF_ENDPOINT; only this machine can be reached, nobody is logged in.
 
     Waits between the client's retries take no time; a stalled answer is given up after a quarter
     of a second.
@@ -28,7 +28,7 @@ def hub(socket_enabled: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.25)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.25)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    pytest_socket.socket_allow_hosts(["127.0.0.1"])
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"])  # localhost may mean either
     huggingface_hub.utils.close_session()
     hub = StandIn()
     monkeypatch.setenv("HF_ENDPOINT", hub.url)

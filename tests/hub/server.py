@@ -1,8 +1,8 @@
 """A stand-in for the Hub on 127.0.0.1: the parts of its HTTP interface that huggingface_hub uses.
 
-Two servers, as there: the Hub (look-ups, small files, commits) and its store of large files, at
-another origin, to which the Hub redirects. The client is unmodified. Not here: Xet, for which the
-client opens connections of its own (HF_HUB_DISABLE_XET=1 turns that off, and the fixture sets it).
+Two servers, as there: the Hub (look-ups, small files, commits) and its store of large files, under
+another host name, to which the Hub redirects. The client is unmodified. Not here: Xet, for which
+the client opens connections of its own (HF_HUB_DISABLE_XET=1, which the fixture sets, stops that).
 
     hub.add("owner/repo", {"config.json": b"..."})  -> the new commit; content replaces all before
     hub.fail("model.safetensors", "alter")          -> the next requests whose path has that in it
@@ -53,7 +53,8 @@ class StandIn:
         self.stalled = threading.Event()  # set once a request has been left waiting
         self._guard = threading.Lock()
         self._servers = [_serve(self, HubHandler), _serve(self, StoreHandler)]
-        self.url, self.store_url = (f"http://127.0.0.1:{s.server_port}" for s in self._servers)
+        self.url = f"http://127.0.0.1:{self._servers[0].server_port}"
+        self.store_url = f"http://localhost:{self._servers[1].server_port}"
 
     def add(
         self,

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import open_clip
 import pytest
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from server import StandIn, sha256
+from small_models import PARTS, SAFE, backbone, weights
 
 from imgrank.errors import MissingExtra, ModelUnavailable, UsageError
-from imgrank.models import wish as wish_module
 from imgrank.models.convert import tag_config
 from imgrank.models.lock import locked
 from imgrank.models.origin import read_origin
 from imgrank.models.pull import plan, pull
-from imgrank.models.registry import EMBEDDED, Listed, entries, find
-from imgrank.models.spec import read_spec
-from imgrank.rankers.load import load_ranker
+from imgrank.models.registry import find
 from imgrank.settings import Settings, load_settings
-
-S = 32
-PARTS = {
-    "embed_dim": 8,
-    "vision_cfg": {"image_size": S, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
-}
-SAFE = "open_clip_model.safetensors"
-
-
-def weights(seed: int = 0) -> dict[str, torch.Tensor]:
-    torch.manual_seed(seed)
-    return {k: v.contiguous() for k, v in open_clip.CLIP(**PARTS).state_dict().items()}
-
-
-def backbone(seed: int = 0, name: str = SAFE) -> dict[str, bytes]:
-    config = {"model_cfg": PARTS, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-    return {"open_clip_config.json": json.dumps(config).encode(), name: save(weights(seed)),
-            ".gitattributes": b"", "pytorch_model.bin": b"not wanted"}  # fmt: skip
 
 
 @pytest.fixture
@@ -211,65 +188,6 @@ def test_what_openclip_cannot_load_never_becomes_a_model(hub: StandIn, settings:
     assert locked(settings) == {}
 
 
-class Malice:
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (Path("owned"),))
-
-
-def pickled(content: object) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
-
-
-def test_a_pickle_only_when_allowed_and_then_as_safetensors(
-    hub: StandIn, settings: Settings
-) -> None:
-    files = backbone()
-    state = {f"module.{name}": tensor for name, tensor in weights().items()}
-    del files[SAFE]
-    files["open_clip_pytorch_model.bin"] = pickled({"state_dict": state, "epoch": 3})
-    hub.add("owner/old", files)
-    with pytest.raises(ModelUnavailable, match="--allow-pickle"):
-        plan("hf:owner/old", settings)
-    found = plan("hf:owner/old", settings, allow_pickle=True)
-    assert "a pickle" in " ".join(found.warnings)
-    folder = pull(found, settings)
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "imgrank.json", "open_clip_config.json", SAFE, "origin.json"]  # fmt: skip
-    origin = read_origin(folder)
-    assert origin is not None
-    assert origin.source == {
-        "open_clip_pytorch_model.bin": {
-            "sha256": sha256(files["open_clip_pytorch_model.bin"]),
-            "bytes": len(files["open_clip_pytorch_model.bin"]),
-        }
-    }
-    assert origin.files[SAFE]["sha256"] == sha256((folder / SAFE).read_bytes())
-    got, wanted = load_file(folder / SAFE), weights()
-    assert got.keys() == wanted.keys()
-    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
-
-
-@pytest.mark.parametrize("content", [{"a": Malice()}, Malice(), {"a": "text"}, [1, 2]])
-def test_a_pickle_that_is_more_than_tensors_is_refused_and_not_run(
-    hub: StandIn,
-    settings: Settings,
-    content: object,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    files = backbone()
-    del files[SAFE]
-    hub.add("owner/bad", {**files, "open_clip_pytorch_model.bin": pickled(content)})
-    found = plan("hf:owner/bad", settings, allow_pickle=True)
-    with pytest.raises(ModelUnavailable, match="was refused"):
-        pull(found, settings)
-    assert not Path("owned").exists()
-    assert not (settings.models_dir / "bad").exists()
-
-
 def small_tag(monkeypatch: pytest.MonkeyPatch, **facts: object) -> None:
     """OpenCLIP's own tables, with one small architecture more."""
     table = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear",
@@ -331,98 +249,3 @@ def test_a_tokenizer_of_transformers_is_named_before_the_weights_come(
         plan("hf:owner/small", settings)
     assert not [request for request in hub.requests if SAFE in request]
     monkeypatch.undo()
-
-
-def adapter(folder: Path, **facts: object) -> dict[str, bytes]:
-    """tiny-quality, said to rest on another backbone."""
-    source = EMBEDDED / "tiny-quality"
-    config = json.loads((source / "config.json").read_text())
-    config["backbone"] |= facts
-    return {"config.json": json.dumps(config).encode(),
-            "model.safetensors": (source / "model.safetensors").read_bytes(),
-            "README.md": b"# an adapter", "train.py": b"not wanted"}  # fmt: skip
-
-
-def test_a_checkpoint_brings_the_backbone_that_it_names(
-    hub: StandIn, settings: Settings, tmp_path: Path
-) -> None:
-    commit = hub.add("owner/small", backbone(0))
-    probe = load_settings(home=tmp_path / "another-machine")
-    identity = read_spec(fetched("hf:owner/small", probe)).identity
-    hub.add("owner/small", backbone(1))  # main has moved on; the checkpoint names the commit
-    facts = {"name": "small", "digest": f"sha256:{identity}", "origin": "hf:owner/small"}
-    hub.add("owner/rank", adapter(tmp_path, **facts, revision=commit))
-    found = plan("hf:owner/rank", settings)
-    assert found.kind == "adapter"
-    assert found.needs is not None
-    assert (found.needs.repository, found.needs.revision) == ("owner/small", commit)
-    calls: list[tuple[int, int]] = []
-    folder = pull(found, settings, progress=lambda done, total: calls.append((done, total)))
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "README.md", "config.json", "model.safetensors", "origin.json"]  # fmt: skip
-    assert {entry.name for entry in entries(settings.models_dir)} >= {"small", "rank"}
-    total = found.bytes_to_fetch + found.needs.bytes_to_fetch
-    assert calls[-1] == (total, total)
-    hub.add("owner/rank2", adapter(tmp_path, **facts, revision=commit))
-    assert plan("hf:owner/rank2", settings).needs is None  # it is here, by digest
-
-
-def test_a_checkpoint_on_an_embedded_backbone_needs_nothing(
-    hub: StandIn, settings: Settings, tmp_path: Path
-) -> None:
-    hub.add("owner/rank", adapter(tmp_path))
-    found = plan("hf:owner/rank", settings)
-    assert (found.needs, found.name) == (None, "rank")
-    assert load_ranker(str(pull(found, settings)), settings).name
-
-
-def test_a_checkpoint_whose_backbone_is_another_does_not_appear(
-    hub: StandIn, settings: Settings, tmp_path: Path
-) -> None:
-    hub.add("owner/small", backbone(0))
-    facts = {"name": "small", "digest": f"sha256:{'0' * 64}"}
-    hub.add("owner/rank", adapter(tmp_path, **facts, origin="hf:owner/small"))
-    found = plan("hf:owner/rank", settings)
-    with pytest.raises(ModelUnavailable, match="Scores would be wrong"):
-        pull(found, settings)
-    assert not (settings.models_dir / "rank").exists()
-    hub.add("owner/lost", adapter(tmp_path, **facts))
-    with pytest.raises(ModelUnavailable, match="says not where it is"):
-        plan("hf:owner/lost", settings)
-
-
-def test_a_checkpoint_whose_weights_its_config_does_not_name(
-    hub: StandIn, settings: Settings, tmp_path: Path
-) -> None:
-    hub.add("owner/rank", {**adapter(tmp_path), "model.safetensors": b"other"})
-    found = plan("hf:owner/rank", settings)
-    with pytest.raises(ModelUnavailable, match="not the file that its own config names"):
-        pull(found, settings)
-    assert list(settings.models_dir.iterdir()) == []
-
-
-def test_a_name_of_the_registry(
-    hub: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = backbone()
-    commit = hub.add("owner/small", files, licence="")
-    hub.add("owner/small", backbone(1), licence="")
-    table = {
-        "free": Listed("free", "backbone", "hf:owner/small", licence="mit"),
-        "pinned": Listed("pinned", "backbone", "hf:owner/small", commit, research_only=True,
-                         files={SAFE: {"sha256": sha256(files[SAFE]), "bytes": 1}}),
-        "wrong": Listed("wrong", "backbone", "hf:owner/small", commit,
-                        files={SAFE: {"sha256": "0" * 64, "bytes": 1}}),
-        "nobody": Listed("nobody", "adapter", unpublished="ask its authors"),
-    }  # fmt: skip
-    monkeypatch.setattr(wish_module, "listed", lambda: table)
-    found = plan("free", settings)
-    assert (found.name, found.licence, found.pinned) == ("free", "mit", False)
-    found = plan("pinned", settings)
-    assert (found.revision, found.pinned) == (commit, True)
-    assert found.warnings == ("its licence (see its page) allows research only",)
-    assert (pull(found, settings) / SAFE).read_bytes() == files[SAFE]
-    with pytest.raises(ModelUnavailable, match="not what the registry says"):
-        plan("wrong", settings)
-    with pytest.raises(ModelUnavailable, match="cannot be pulled: ask its authors"):
-        plan("nobody", settings)

@@ -95,7 +95,7 @@ def test_the_card_tells_the_hub_licence_tags_and_figures(
 def test_what_a_card_says_itself_stays(hub: StandIn, mine: Path, logged_in: None) -> None:
     (mine / "README.md").write_text("---\nlicense: mit\nlanguage: en\n---\n# mine\n")
     config = json.loads((mine / "config.json").read_text())
-    config["backbone"]["origin"] = "hf:owner/back"
+    config["backbone"]["origin"] = f"hf:owner/back@{'0' * 40}"
     (mine / "config.json").write_text(json.dumps(config))
     commit = push(mine, "hf:owner/mine", load_settings())
     facts = front_matter(hub.repos["owner/mine"].commits[commit]["README.md"])

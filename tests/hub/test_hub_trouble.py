@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import huggingface_hub.file_download
 import pytest
 from server import TOKEN, StandIn
-from test_hub_pull import SAFE, backbone
+from small_models import SAFE, backbone
 
 from imgrank.errors import ModelUnavailable
 from imgrank.models import plan as plan_module
