@@ -123,8 +123,17 @@ def backbone_facts(
 
 def card(config: Mapping[str, Any], what: str, notes: Sequence[str]) -> str:
     """A model card of an import, Markdown. what: one sentence; notes: one line each."""
-    lines = ["---", "license: other", "library_name: imgrank", "---", "", f"# {config['name']}", ""]
-    lines += [what, "", f"Made by `{config['made_by']}`. Licence: {config['licence']}.", ""]
+    licence = str(config["licence"])
+    plain = licence.lower() if re.fullmatch(r"[\w.-]+", licence) else "other"
+    lines = ["---", f"license: {plain}", "library_name: imgrank", "---", ""]
+    lines += [
+        f"# {config['name']}",
+        "",
+        what,
+        "",
+        f"Made by `{config['made_by']}`. Licence: {licence}.",
+        "",
+    ]
     for task, facts in config["tasks"].items():
         scale = f"{facts['range'][0]:g} to {facts['range'][1]:g}" if "range" in facts else "open"
         prompt = f'instruction "{facts["prompt"]}", ' if "prompt" in facts else ""

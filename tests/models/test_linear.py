@@ -111,6 +111,9 @@ def test_the_folder(tmp_path: Path, form: str) -> None:
         "aesthetics": {"unit": "MOS", "range": [1, 10], "order": "descending"}
     }
     assert config["backbone"]["views"] == ["own"]
+    card = (tmp_path / "laion" / "README.md").read_text()
+    assert "license: apache-2.0" in card.splitlines()
+    assert "aesthetics: unit MOS, range 1 to 10" in card
 
 
 def test_sort_by_it(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from imgrank.models.official_import import TRAINED_TEXT
 from imgrank.models.spec import read_spec
 from imgrank.rankers.load import load_ranker
 
-PHOTOS = sorted((Path(__file__).parents[2] / "examples" / "photos").glob("*.jpg"))[:2]
+PHOTOS = sorted((Path(__file__).parents[2] / "examples" / "photos").glob("*.jpg"))[:3]
 QUALITY = 'quality="sort images by the image quality of MOS.",unit=MOS,range=0:100'
 MOVED = "visual.transformer.resblocks.0.mlp.c_fc.bias"
 
@@ -135,6 +135,7 @@ def test_the_config_says_where_it_came_from(files: Files, home: Path) -> None:
     assert model.image_widths == SMALL_ADAPTER.image_widths
     assert model.grid_projection == "linear"
     card = (imported(home) / "README.md").read_text()
+    assert "license: other" in card.splitlines()
     assert config["source"]["sha256"] in card
     assert "unit MOS, range 0 to 100" in card
 
@@ -164,6 +165,11 @@ def test_sort_asks_with_the_subject(files: Files, home: Path) -> None:
     (criterion,) = json.loads(result.stdout)["criteria"]
     assert criterion["prompt"] == "Rank the numbers of cats."
     assert criterion["unit"] == "objects"
+    command[3:4] = ["closest to 0.3 cats"]
+    result = CliRunner().invoke(cli, [*command, "--format", "json"], catch_exceptions=False)
+    near = [abs(row["score"] - 0.3) for row in json.loads(result.stdout)["images"]]
+    assert len(near) == 3
+    assert near == sorted(near)
     ranker: Any = load_ranker("theirs")
     dogs, cats = (ranker.answer(parse(f"by the number of {s}")) for s in ("dogs", "cats"))
     assert dogs.prompt == "Rank the numbers of dogs."  # kept apart by the store
