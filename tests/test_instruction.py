@@ -76,6 +76,8 @@ MEANINGS = [
     ("by darkness", "brightness", UP, None, ""),
     ("by darkness, lowest first", "brightness", DOWN, None, ""),
     ("noise, best first", "noise", UP, None, ""),
+    ("least noisy first", "noise", UP, None, ""),
+    ("by noise", "noise", DOWN, None, ""),
     ("newest first", "date", DOWN, None, ""),
     ("largest first", "file_size", DOWN, None, ""),
     ("smallest to largest", "file_size", UP, None, ""),

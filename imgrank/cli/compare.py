@@ -51,7 +51,10 @@ def compare(
 
     with shared.Reporter(quiet) as reporter:
         _, options = shared.build_options([], reporter, **given)
-        facts = _facts(api.compare(first, second, instruction, options=options))
+        found = api.compare(first, second, instruction, options=options)
+        facts = _facts(found)
+        if why := _no_probability(found):
+            reporter.notify(why)
         reporter.stop()
         if format_ == "json":
             click.echo(json.dumps(facts, indent=2))
@@ -80,6 +83,19 @@ def _facts(found: Comparison) -> dict[str, Any]:
         "first": str(found.first),
         "second": str(found.second),
     }
+
+
+def _no_probability(found: Comparison) -> str:
+    """Why a model gave none, "" if it did or nobody would expect one (measured properties)."""
+    column = found.column
+    if found.probability is not None or column.method == "measured":
+        return ""
+    if column.reference is not None:
+        return "  no probability: none is known for the distance to a number"
+    return (
+        f"  no probability: {column.method} {column.model} scores each picture on its own; only a "
+        "head that was trained on pairs gives one"
+    )
 
 
 def _text(value: Any) -> str:
