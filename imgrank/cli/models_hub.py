@@ -182,7 +182,7 @@ def _pinned(found: Plan) -> str:
         return f"resolved now from {found.asked}"
     known = found.parsed.listed
     if found.parsed.by_commit:
-        return "pinned by the package" if known and known.revision else "as you asked"
+        return "pinned by the package" if known and known.revision else "pinned by its commit"
     return "pinned by models.lock.json"
 
 

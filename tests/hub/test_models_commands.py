@@ -19,6 +19,7 @@ from server import TOKEN, StandIn
 from imgrank.cli import main
 from imgrank.models.lock import locked
 from imgrank.models.registry import EMBEDDED, Listed, find
+from imgrank.models.spec import read_spec
 from imgrank.settings import load_settings
 
 PHOTOS = str(Path(__file__).parents[2] / "examples" / "photos")
@@ -194,6 +195,32 @@ def test_a_name_that_is_taken(hub: StandIn, run: Run) -> None:
     for arguments in (("hf:other/q",), ("hf:owner/q", "--as", "tiny")):
         result = run("models", "pull", *arguments, "--yes")
         assert (result.exit_code, "--as NAME" in result.stderr) == (2, True)
+
+
+def test_a_checkpoint_brings_the_backbone_that_it_names(hub: StandIn, run: Run) -> None:
+    base = {path.name: path.read_bytes() for path in (EMBEDDED / "tiny").iterdir()}
+    config = json.loads(base["open_clip_config.json"])
+    config["preprocess_cfg"]["mean"] = [0.4, 0.4, 0.4]  # so that it is not the embedded one
+    base["open_clip_config.json"] = json.dumps(config).encode()
+    revision = hub.add("owner/base", base)
+    run("models", "pull", "hf:owner/base", "--yes")
+    digest = read_spec(load_settings().models_dir / "base").identity
+    run("models", "remove", "base", "--yes")
+
+    facts = json.loads(FILES["config.json"])
+    origin = f"hf:owner/base@{revision}"
+    facts["backbone"] |= {"name": "base", "origin": origin, "digest": f"sha256:{digest}"}
+    hub.add("owner/q", {**FILES, "config.json": json.dumps(facts).encode()})
+    result = run("models", "pull", "hf:owner/q", answer="y\n")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stderr.splitlines()
+    assert lines.index("q: adapter from owner/q") < lines.index("base: backbone from owner/base")
+    assert f"revision  {revision} (pinned by its commit)" in result.stderr
+    assert "Fetch 20.9 MB? [Y/n]" in result.stderr
+    assert here() == ["base", "q"]
+    assert run("sort", PHOTOS, "by quality", "--model", "q", "--top", "1").exit_code == 0
+    result = run("models", "remove", "base")
+    assert (result.exit_code, "q cannot be used without base" in result.stderr) == (2, True)
 
 
 # ---- afterwards ----------------------------------------------------------------------------------
