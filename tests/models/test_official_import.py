@@ -165,7 +165,7 @@ def test_sort_asks_with_the_subject(files: Files, home: Path) -> None:
     (criterion,) = json.loads(result.stdout)["criteria"]
     assert criterion["prompt"] == "Rank the numbers of cats."
     assert criterion["unit"] == "objects"
-    command[3:4] = ["closest to 0.3 cats"]
+    command[command.index("by the number of cats")] = "closest to 0.3 cats"
     result = CliRunner().invoke(cli, [*command, "--format", "json"], catch_exceptions=False)
     near = [abs(row["score"] - 0.3) for row in json.loads(result.stdout)["images"]]
     assert len(near) == 3
