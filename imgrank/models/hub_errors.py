@@ -116,6 +116,11 @@ def _of_transport(error: BaseException, what: str, endpoint: str) -> str:
         )
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return f"HF_ENDPOINT is no address that can be used: {endpoint}. Correct or unset it."
+    if isinstance(error, httpx.HTTPError) and "CERTIFICATE" in str(error).upper():
+        return (
+            f"the certificate of {endpoint} is not trusted here ({_first_line(error)}). Behind a "
+            "proxy that opens connections, set SSL_CERT_FILE to the file of its certificate."
+        )
     if isinstance(error, httpx.HTTPError):
         return f"no connection to {endpoint} ({_first_line(error)}). {_network_hint()}"
     return ""

@@ -125,9 +125,9 @@ def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> P
     folder = settings.models_dir / wish.name
     there = _there(folder, wish)
     row = locked(settings).get(wish.key)
-    fixed = wish.asked if wish.by_commit else row.revision if row and not update else ""
+    fixed = wish.asked if wish.by_commit else "" if update else _fixed(wish, row, there)
     if there and there.revision == fixed:
-        return _nothing_to_do(wish, there, folder)
+        return _nothing_to_do(wish, there, folder, settings, allow_pickle)
     refuse_offline(settings, f"fetching {wish.text}")
     repository = look_up(wish.repository, fixed or wish.asked or None)
     if fixed and repository.revision != fixed:
@@ -136,7 +136,7 @@ def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> P
             "Try again; if HF_ENDPOINT names a mirror, use another."
         )
     if there and there.revision == repository.revision:
-        return _nothing_to_do(wish, there, folder)
+        return _nothing_to_do(wish, there, folder, settings, allow_pickle)
     _agree(repository, wish, row if fixed else None)
     found = _contents(wish, repository, settings, allow_pickle)
     listed_licence = wish.listed.licence if wish.listed else ""
@@ -149,8 +149,18 @@ def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> P
     return replace(found, warnings=_warnings(found, there))
 
 
-def _nothing_to_do(wish: Wish, there: Origin, folder: Path) -> Plan:
-    kind = "backbone" if (folder / CONFIG).is_file() else checkpoint.read_config(folder)["kind"]
+def _fixed(wish: Wish, row: Locked | None, there: Origin | None) -> str:
+    """The commit that the lock file gives, or what is here of the same wish (a copied folder)."""
+    if row:
+        return row.revision
+    return there.revision if there and there.asked == (wish.asked or "main") else ""
+
+
+def _nothing_to_do(
+    wish: Wish, there: Origin, folder: Path, settings: Settings, allow_pickle: bool
+) -> Plan:
+    """But for the backbone of a checkpoint, which may have been removed since."""
+    config = {} if (folder / CONFIG).is_file() else checkpoint.read_config(folder)
     return Plan(
         wish.text,
         wish.name,
@@ -158,7 +168,8 @@ def _nothing_to_do(wish: Wish, there: Origin, folder: Path) -> Plan:
         there.revision,
         pinned=True,
         licence=there.licence,
-        kind=kind,
+        kind=str(config.get("kind", "backbone")),
+        needs=_needs(config, wish.name, settings, allow_pickle),
         asked=wish.asked or "main",
         here=folder,
         parsed=wish,
@@ -217,7 +228,7 @@ def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pick
     if checkpoint.CONFIG in names and checkpoint.WEIGHTS in names:
         config = _own_config(repository)
         small = tuple(name for name in (checkpoint.CONFIG, checkpoint.CARD) if name in names)
-        needs = _needs(config, repository, settings, allow_pickle)
+        needs = _needs(config, repository.name, settings, allow_pickle)
         return _with(base, repository, config["kind"], checkpoint.WEIGHTS, small, config, needs)
     raise ModelUnavailable(
         f"{wish.repository} holds no model that imgrank can use: neither {CONFIG} (a backbone) "
@@ -297,7 +308,7 @@ def _read_small(repository: Repository, name: str) -> dict[str, Any]:
 
 
 def _needs(
-    config: Mapping[str, Any], repository: Repository, settings: Settings, allow_pickle: bool
+    config: Mapping[str, Any], whose: str, settings: Settings, allow_pickle: bool
 ) -> Plan | None:
     """The backbone that a checkpoint names, unless one of its digest is here."""
     facts = config.get("backbone")
@@ -315,7 +326,7 @@ def _needs(
         wish = parse_wish(origin, "backbone")
     else:
         raise ModelUnavailable(
-            f"{repository.name} was made on the backbone '{name}', which is not here, and says "
+            f"{whose} was made on the backbone '{name}', which is not here, and says "
             f"not where it is. Put that backbone's folder into {settings.models_dir}."
         )
     wish = replace(wish, asked=revision or wish.asked)

@@ -21,7 +21,7 @@ from imgrank.errors import CheckpointError, ModelUnavailable
 from imgrank.models import checkpoint
 from imgrank.models.convert import to_safetensors, write_config
 from imgrank.models.hub import Repository, fetch, refuse_offline
-from imgrank.models.lock import Locked, lock
+from imgrank.models.lock import Locked, lock, locked
 from imgrank.models.origin import ORIGIN, Origin, write_origin
 from imgrank.models.plan import Plan, backbone_by_digest, check_disk, plan, staging
 from imgrank.models.registry import find
@@ -81,6 +81,8 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
     if found.needs:
         _pull(found.needs, settings, counter, notify)
     if found.here is not None:
+        if found.parsed.key not in locked(settings):  # interrupted before, or a copied folder
+            lock(settings, found.parsed.key, Locked(found.revision))
         return found.here
     folder, target = staging(settings, found.name), settings.models_dir / found.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def test_a_checkpoint_brings_the_backbone_that_it_names(
     assert {entry.name for entry in entries(settings.models_dir)} >= {"small", "rank"}
     total = found.bytes_to_fetch + found.needs.bytes_to_fetch
     assert calls[-1] == (total, total)
+    shutil.rmtree(settings.models_dir / "small")
+    again = plan("hf:owner/rank", settings)  # the checkpoint is here, its backbone no more
+    assert (again.here, again.needs and again.needs.name) == (folder, "small")
+    assert pull(again, settings) == folder
+    assert plan("hf:owner/rank", settings).needs is None
     hub.add("owner/rank2", adapter(**facts, revision=commit))
     assert plan("hf:owner/rank2", settings).needs is None  # it is here, by digest
 

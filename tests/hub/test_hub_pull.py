@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import open_clip
@@ -109,6 +110,20 @@ def test_a_commit_or_a_tag_that_was_asked_for(hub: StandIn, settings: Settings) 
     assert plan(f"hf:owner/small@{old}", settings).here == folder
     assert len(hub.requests) == asked
     assert plan("hf:owner/small", settings).revision == new  # main is another wish
+
+
+def test_a_folder_copied_from_another_machine_counts(hub: StandIn, tmp_path: Path) -> None:
+    first = hub.add("owner/small", backbone(0))
+    theirs = fetched("hf:owner/small", load_settings(home=tmp_path / "theirs"))
+    hub.add("owner/small", backbone(1))
+    offline = load_settings(offline=True)
+    shutil.copytree(theirs, offline.models_dir / "small")
+    asked = len(hub.requests)
+    found = plan("hf:owner/small", offline)
+    assert (found.here, found.revision) == (offline.models_dir / "small", first)
+    pull(found, offline)
+    assert locked(offline)["hf:owner/small"].revision == first
+    assert len(hub.requests) == asked
 
 
 def test_a_rewritten_repository_is_not_taken(hub: StandIn, settings: Settings) -> None:
