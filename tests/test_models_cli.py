@@ -6,6 +6,7 @@ import io
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,8 @@ def test_list_has_all_that_is_here_and_all_that_is_known(run: Run, place: Place)
     ]
     assert found["mine"]["tasks"] == ["quality"]
     assert (found["mine"]["origin"], found["mine"]["revision"]) == ("hf:me/adapter", REVISION)
-    assert found["mine"]["pinned"] == "unpinned"
+    assert found["mine"]["pinned"] == "by what is here"
+    assert found["convnext-base-224"]["pinned"] == "unpinned"
     assert found["mobileclip2-s0"]["research_only"] is True
     assert found["tiny"]["default_for"] == ["*"]
     assert found["convnext-base-224"]["bytes"] is None
@@ -161,7 +163,7 @@ def test_info_of_one_that_is_here(run: Run, place: Place, tmp_path: Path) -> Non
     for part in (
         f"folder    {folder}",
         "origin    hf:me/adapter",
-        f"revision  {REVISION} (a pull here would look for the newest)",
+        f"revision  {REVISION} (pinned by what is here)",
         "rests on  tiny",
         "quality: MOS, 0 to 5",
         'prompt "sort images by the image quality of MOS"',
@@ -371,6 +373,21 @@ def test_default_writes_through_a_link(run: Run, home: Path, tmp_path: Path) -> 
     assert run("models", "default", "tiny", "--task", "age").exit_code == 0
     assert (home / "config.toml").is_symlink()
     assert real.read_text().startswith("# mine\n")
+
+
+# ---- without torch -------------------------------------------------------------------------------
+
+
+def test_models_are_shown_and_checked_without_torch(place: Place) -> None:
+    place("mine", repository="me/adapter")
+    lines = (["list"], ["info", "mine"], ["verify"], ["default", "mine"], ["remove", "mine", "-y"])
+    code = (
+        "import sys; from imgrank.cli import cli\n"
+        f"for line in {lines!r}: cli.main(['models', *line], standalone_mode=False)\n"
+        "print([m for m in ('torch', 'numpy', 'huggingface_hub') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 # ---- README --------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def answers(known: Known) -> str:
 def standing(known: Known) -> str:
     """Its state with what a user should know beside it: "here, default for quality"."""
     parts: list[str] = [known.state]
-    if known.pinned == "unpinned" and not known.folder:
+    if known.pinned == "unpinned":
         parts.append("unpinned")
     if "*" in known.default_for:
         parts.append("default")
@@ -237,8 +237,6 @@ def _revision(known: Known) -> str:
         return ""
     if not known.revision:
         return "unpinned: the first pull finds the commit and keeps to it"
-    if known.pinned == "unpinned":  # such as a folder copied from another machine
-        return f"{known.revision} (a pull here would look for the newest)"
     return f"{known.revision} (pinned {known.pinned})"
 
 

@@ -31,7 +31,9 @@ from imgrank.tasks import tasks
 __all__ = ["Known", "Pinned", "State", "catalogue", "describe", "example"]
 
 State = Literal["embedded", "here", "not here", "unpublished", "damaged"]
-Pinned = Literal["", "by the package", "by the lock file", "by its commit", "unpinned"]
+Pinned = Literal[
+    "", "by the package", "by the lock file", "by its commit", "by what is here", "unpinned"
+]
 EMBEDDED_LICENCE = "Apache-2.0; NOTICE names the terms of what it was trained on"
 
 
@@ -166,11 +168,15 @@ def _of_listed(known: Listed, locks: Mapping[str, Locked]) -> Known:
 def _pinned(
     origin: str, asked: str, revision: str, known: Listed | None, locks: Mapping[str, Locked]
 ) -> Pinned:
+    """asked: what a model that is here was resolved from, "" for one that is not. A pull of the
+    same wish keeps to the folder that is here, which may be copied from another machine."""
     if known and revision and known.revision == revision:
         return "by the package"
     if COMMIT.fullmatch(asked):
         return "by its commit"
-    return "by the lock file" if origin in locks or f"{origin}@{asked}" in locks else "unpinned"
+    if origin in locks or f"{origin}@{asked}" in locks:
+        return "by the lock file"
+    return "by what is here" if asked else "unpinned"
 
 
 def _default_for(entry: Entry, settings: Settings) -> tuple[str, ...]:
