@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 from torch import Tensor
 
+from imgrank.cli import cli
 from imgrank.errors import UsageError
 from imgrank.models import precision
 from imgrank.models.precision import PrecisionChoice, candidate, lowest_cosine
+from imgrank.settings import load_settings
 
 CPU = torch.device("cpu")
 FULL, HALF = {"pooled": torch.ones(4, 8)}, {"pooled": torch.ones(4, 8) + 1e-3}
@@ -31,6 +35,7 @@ class Machine:
         self.inside = threading.local()
         monkeypatch.setattr(precision, "_autocast", self.autocast)
         monkeypatch.setattr(precision.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(precision, "product_gain", lambda dtype: 2.0)
 
     @contextmanager
     def autocast(self, device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
@@ -74,6 +79,33 @@ def test_a_trial_is_two_runs_and_four_more_where_there_is_hope(
         machine = Machine(monkeypatch, slow)
         PrecisionChoice(CPU).settle(machine.run, 4)
         assert (len(machine.runs), machine.runs[:2]) == (runs, ["full", "half"])
+
+
+def test_a_cpu_whose_products_do_not_gain_is_spared_the_trial(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine, memory = Machine(monkeypatch, 0.5), tmp_path / "probes.json"
+    monkeypatch.setattr(precision, "product_gain", lambda dtype: 1.1)
+    choice = PrecisionChoice(CPU, memory=memory)
+    choice.settle(machine.run, 64)
+    assert (choice.dtype, machine.runs) == (None, [])
+    assert choice.note == "float32: matrix products in bfloat16 are 1.10 times as fast on this CPU"
+    assert memory.exists()
+
+
+def test_the_products_are_timed_in_both_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen, clock = torch.nn.functional.linear, [], [0.0]
+
+    def linear(x: Tensor, weight: Tensor) -> Tensor:
+        product = real(x, weight)
+        seen.append(product.dtype)
+        clock[0] += 1.0 if product.dtype == torch.bfloat16 else 3.0
+        return product
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    assert precision.product_gain(torch.bfloat16) == 3.0
+    assert seen == [torch.float32] * 4 + [torch.bfloat16] * 4
 
 
 def test_no_trial_on_a_cpu_with_few_pictures_and_none_remembered(
@@ -197,3 +229,20 @@ def test_agreement_is_of_the_worst_picture_and_feature() -> None:
     assert lowest_cosine(wanted, got) == pytest.approx(1)
     got["grid"] = torch.tensor([[[1.0], [1.0]], [[1.0], [0.0]]])
     assert lowest_cosine(wanted, got) == pytest.approx(0.5**0.5)
+
+
+def test_setting_and_flag(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().precision == "auto"
+    monkeypatch.setenv("IMGRANK_PRECISION", "float16")
+    assert load_settings().precision == "float16"
+    assert load_settings(precision="float32").precision == "float32"
+    with pytest.raises(UsageError, match="one of auto, float32, bfloat16, float16"):
+        load_settings(precision="int8")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(pictures / "a.png")
+    ran = CliRunner().invoke(
+        cli, ["sort", str(pictures), "red", "--model", "tiny", "--precision", "bfloat16"]
+    )
+    assert ran.exit_code == 0
+    assert "; bfloat16: as asked for; " in ran.stderr
