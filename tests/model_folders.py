@@ -1,0 +1,58 @@
+"""Models folders as tests want them, and `imgrank` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from imgrank.cli import main
+from imgrank.models.registry import EMBEDDED
+from imgrank.models.spec import file_sha256
+from imgrank.settings import load_settings
+
+PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
+REVISION = "0123456789abcdef" * 2 + "01234567"
+Run = Callable[..., Result]
+Place = Callable[..., Path]
+
+
+def runner(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command line through the real entry point; answer: what is typed at a question."""
+
+    def call(*arguments: str, answer: str | None = None) -> Result:
+        monkeypatch.setattr(sys, "argv", ["imgrank", *arguments])
+        monkeypatch.setattr("imgrank.cli.asking._somebody_is_there", lambda: answer is not None)
+        command = click.Command("imgrank", callback=main)
+        return CliRunner().invoke(command, [], input=answer)
+
+    return call
+
+
+def put(name: str, source: str = "tiny-quality", **facts: Any) -> Path:
+    """A copy of an embedded model in the models folder; with facts, as if it had been pulled."""
+    folder = load_settings().models_dir / name
+    shutil.copytree(EMBEDDED / source, folder)
+    if facts:
+        files = {
+            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+            for path in folder.iterdir()
+        }
+        origin = {
+            **{"format": 1, "origin": f"hf:{facts['repository']}", "revision": REVISION},
+            **{"asked": "main", "files": files, "licence": "mit", "pulled": "2026-11-22"},
+        }
+        (folder / "origin.json").write_text(json.dumps(origin | facts))
+    return folder
+
+
+def rows(result: Result) -> dict[str, dict[str, Any]]:
+    """Of `models list --json`, by name."""
+    return {row["name"]: row for row in json.loads(result.stdout)}
