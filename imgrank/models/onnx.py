@@ -7,9 +7,11 @@ compares it with torch on real pixels and on odd prompts:
     CACHE/onnx/IDENTITY/text/    graph.onnx, export.json, the tokenizer's file
 
 IDENTITY is the backbone's, so another model never meets this graph. `export.json` is the verdict,
-kept as long as torch and ONNX Runtime stay the versions they were: a graph that differs from torch,
-or is slower, is not taken, and that is remembered too. Features are float16 of float32 results and
-take the place of torch's in the store; how far they may differ stands in `onnx_export.py`.
+kept as long as torch and ONNX Runtime stay the versions they were: a graph that differs from torch
+is not taken, and that is remembered too. One that is slower serves the first pictures of a run,
+for it starts in a fraction of the time, and leaves the rest to torch. Features are float16 of
+float32 results and take the place of torch's in the store; how far they may differ stands in
+`onnx_export.py`.
 
 Pictures run side by side, one on each core: one picture on all cores was measured slower, as with
 torch (`device.solo_pool`).
@@ -49,7 +51,8 @@ FORMAT = 1
 
 GRAPH, VERDICT = "graph.onnx", "export.json"
 ENOUGH = 64
-"""Pictures through torch in one process before the image tower is worth an export."""
+"""Pictures in one process that are worth loading torch, where that is quicker once it is there; and
+that are worth exporting the image tower."""
 
 SHARE = 4
 """Pictures that one core takes at once, at most."""
@@ -80,9 +83,10 @@ class Graph:
 class ImageGraph(Graph):
     """Pictures -> features."""
 
-    def __init__(self, folder: Path, spec: BackboneSpec) -> None:
+    def __init__(self, folder: Path, spec: BackboneSpec, facts: Mapping[str, Any]) -> None:
         super().__init__(folder)
         self.spec = spec
+        self.fast = bool(facts["fast"])
         self.cores = _cores()
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
@@ -133,10 +137,10 @@ class TextGraph(Graph):
 class Engine:
     """Runs what can be run without torch, and has exports made; one for each backbone.
 
-    folder: of the exports of this backbone.  wish: "auto" or "onnx"; the latter takes a graph that
-    is slower than torch, too, and exports at the first picture.  images: whether pictures may run
-    here (not where a GPU may be waiting).  notify: hears that an export is made, and why one is
-    not taken.
+    folder: of the exports of this backbone.  wish: "auto" or "onnx"; the latter leaves nothing to
+    a quicker torch, and exports at the first picture.  images: whether pictures may run
+    here (not where a GPU may be waiting).  notify: hears that an export is made, and what speaks
+    against one.
     """
 
     folder: Path
@@ -146,15 +150,21 @@ class Engine:
     notify: Callable[[str], None] = lambda text: None
     _image: ImageGraph | None = None
     _text: TextGraph | None = None
-    _seen: int = 0
+    _done: int = 0  # pictures through the graph
+    _seen: int = 0  # pictures through torch
 
     def image_features(
         self, pictures: Sequence[NDArray[np.uint8]]
     ) -> list[dict[str, NDArray[Any]]] | None:
         """Features of each picture; None if torch has to do it."""
         if self._image is None and self.images:
-            self._image = self._opened("image", lambda at, facts: ImageGraph(at, self.spec))
-        return self._image.features(pictures) if self._image else None
+            self._image = self._opened("image", lambda at, facts: ImageGraph(at, self.spec, facts))
+        if self._image is None:
+            return None
+        if self.wish == "auto" and not self._image.fast and self._done >= ENOUGH:
+            return None
+        self._done += len(pictures)
+        return self._image.features(pictures)
 
     def encode(self, kind: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
         """`embedding` or `tokens` of texts; None if torch has to do it."""
@@ -187,14 +197,12 @@ class Engine:
         self.notify(f"exporting the {tower} tower of {self.spec.name} for ONNX Runtime, once")
         problem = export(tower, backbone, self.folder / tower, self.spec, pictures)
         if problem:
-            self.notify(f"  not taken: {problem}")
+            self.notify(f"  {problem}")
 
     def _opened(self, tower: Tower, open_graph: Callable[[Path, Mapping[str, Any]], Any]) -> Any:
         """The graph of a tower, if there is one to take; a damaged one is removed."""
         verdict = self._verdict(tower)
         if verdict is None or not verdict["agrees"] or not find_spec("onnxruntime"):
-            return None
-        if not verdict["fast"] and self.wish == "auto":
             return None
         try:
             return open_graph(self.folder / tower, verdict)

@@ -127,6 +127,7 @@ class BackboneSource:
         if engine and (found := engine.image_features(prepared)) is not None:
             self._ran = engine.note
             return list(found)
+        self._ran = ""
         features = self.backbone.encode_images(prepared)
         if engine:
             engine.saw_images(self.backbone, prepared)
