@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
+from PIL import Image
 from random_towers import VIT, config, make, pixels, plain
 from safetensors.torch import save_file
 
@@ -16,6 +19,7 @@ from imgrank.errors import CheckpointError
 from imgrank.models import digests
 from imgrank.models.backbone import Backbone
 from imgrank.models.spec import read_spec
+from imgrank.rankers.source import BackboneSource, View
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +109,25 @@ def test_a_folder_with_only_a_pickle_says_how_to_import_it(tmp_path: Path, name:
         Backbone(folder)
     assert name in str(caught.value)
     assert f"imgrank models import backbone {folder} --allow-pickle" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "interpolation"),
+    [("shortest", "bicubic"), ("longest", "bilinear"), ("squash", "bilinear"), (None, None)],
+)
+@pytest.mark.parametrize("view", ["own", "squash"])
+def test_a_picture_reaches_the_model_as_openclip_would_give_it(
+    vit: Path, tmp_path: Path, mode: str | None, interpolation: str | None, view: View
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(vit, folder)
+    content = json.loads((vit / "open_clip_config.json").read_text())
+    content["preprocess_cfg"] |= {"resize_mode": mode, "interpolation": interpolation}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    picture, file = Image.fromarray(pixels(91, 1)[0][:, :57]), io.BytesIO()
+    picture.save(file, "PNG")
+    forced = {"image_resize_mode": "squash"} if view == "squash" else {}
+    _, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}", **forced)
+    source = BackboneSource(read_spec(folder), "cpu", view)
+    found = source.backbone.normalise(source.prepare(file.getvalue())[None])[0]
+    torch.testing.assert_close(found, transform(picture), atol=1e-6, rtol=0)
