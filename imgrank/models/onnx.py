@@ -3,8 +3,8 @@
 `models/onnx_export.py` writes each tower once into the cache, when torch has it loaded anyway, and
 compares it with torch on real pixels and on odd prompts:
 
-    CACHE/onnx/IDENTITY/image/   graph.onnx, export.json
-    CACHE/onnx/IDENTITY/text/    graph.onnx, export.json, the tokenizer's file
+    CACHE/onnx/IDENTITY/image/   graph.onnx, weights.bin, export.json
+    CACHE/onnx/IDENTITY/text/    the same, and the tokenizer's file
 
 IDENTITY is the backbone's, so another model never meets this graph. `export.json` is the verdict,
 kept as long as torch and ONNX Runtime stay the versions they were: a graph that differs from torch
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from imgrank.errors import MissingExtra
 from imgrank.models.spec import BackboneSpec
@@ -42,38 +42,54 @@ if TYPE_CHECKING:
 
     from imgrank.models.backbone import Backbone
 
-__all__ = ["GRAPH", "VERDICT", "Engine", "Graph", "ImageGraph", "TextGraph", "Wish", "open_engine"]
+__all__ = ["Engine", "Graph", "ImageGraph", "TextGraph", "Wish", "open_engine", "versions"]
 
 Wish = Literal["auto", "torch", "onnx"]
 Tower = Literal["image", "text"]
+Result = TypeVar("Result")
 FORMAT = 1
 """Of the exported folders; raise it when what a graph computes or takes changes."""
 
-GRAPH, VERDICT = "graph.onnx", "export.json"
+GRAPH, WEIGHTS, VERDICT = "graph.onnx", "weights.bin", "export.json"
 ENOUGH = 64
 """Pictures in one process that are worth loading torch, where that is quicker once it is there; and
 that are worth exporting the image tower."""
 
 SHARE = 4
-"""Pictures that one core takes at once, at most."""
+"""Pictures or prompts that one core takes at once, at most."""
 
 
 class Graph:
-    """One exported tower in a session of ONNX Runtime.
+    """One exported tower in a session of ONNX Runtime. Its weights are a file of their own, which
+    is mapped into memory: of a table of words only the rows are read that a prompt has.
 
+    packed: weights are laid out anew for speed, which costs more than a few prompts gain.
     Raises what ONNX Runtime raises (of several kinds) if it is not a graph that can be run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, packed: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what is wrong is said by the exception
+        options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
         self._session: Any = onnxruntime.InferenceSession(
             str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
         )
         self.outputs: list[str] = [out.name for out in self._session.get_outputs()]
+        self.cores = _cores()
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+
+    def side_by_side(self, work: Callable[[Any], Result], items: Any) -> list[Result]:
+        """`work` on slices of the items, one a core at a time; results in order."""
+        if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
+            self._pool = ThreadPoolExecutor(self.cores, "onnx")
+            self._process = os.getpid()
+        share = max(1, min(SHARE, -(-len(items) // self.cores)))
+        parts = [items[i : i + share] for i in range(0, len(items), share)]
+        return list(self._pool.map(work, parts))
 
     def run(self, x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """One batch -> the outputs by name; may be called from several threads at once."""
@@ -84,21 +100,13 @@ class ImageGraph(Graph):
     """Pictures -> features."""
 
     def __init__(self, folder: Path, spec: BackboneSpec, facts: Mapping[str, Any]) -> None:
-        super().__init__(folder)
+        super().__init__(folder, packed=True)
         self.spec = spec
         self.fast = bool(facts["fast"])
-        self.cores = _cores()
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
 
     def features(self, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
         """uint8 [S, S, 3] each -> float16 features of each, as `Backbone.encode_images` gives."""
-        if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
-            self._pool = ThreadPoolExecutor(self.cores, "onnx")
-            self._process = os.getpid()
-        share = max(1, min(SHARE, -(-len(pictures) // self.cores)))
-        parts = [pictures[i : i + share] for i in range(0, len(pictures), share)]
-        return [row for part in self._pool.map(self._part, parts) for row in part]
+        return [row for part in self.side_by_side(self._part, pictures) for row in part]
 
     def _part(self, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
         import numpy as np
@@ -122,7 +130,7 @@ class TextGraph(Graph):
     """Prompts -> `embedding` [n, E], L2-normalised, or `tokens` [n, T, Dt], float32."""
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        super().__init__(folder)
+        super().__init__(folder, packed=False)
         self.tokenize: Tokenizer = open_tokenizer(folder, facts["tokenizer"])
 
     def encode(self, kind: str, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -130,7 +138,7 @@ class TextGraph(Graph):
         import numpy as np
 
         ids = self.tokenize(texts)
-        return np.concatenate([self.run(ids[i : i + 1])[kind] for i in range(len(ids))])
+        return np.concatenate(self.side_by_side(lambda part: self.run(part)[kind], ids))
 
 
 @dataclass(slots=True)

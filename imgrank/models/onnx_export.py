@@ -35,7 +35,16 @@ from torch import Tensor, nn
 
 from imgrank.models import towers
 from imgrank.models.loading import load_tokenizer
-from imgrank.models.onnx import FORMAT, GRAPH, VERDICT, ImageGraph, TextGraph, Tower, versions
+from imgrank.models.onnx import (
+    FORMAT,
+    GRAPH,
+    VERDICT,
+    WEIGHTS,
+    ImageGraph,
+    TextGraph,
+    Tower,
+    versions,
+)
 from imgrank.models.spec import BackboneSpec
 from imgrank.models.tokenizer import BYTE_PAIRS, CLEANING, JSON
 
@@ -122,7 +131,8 @@ def export(
             raise
         except Exception as error:  # the exporter and the runtime raise nearly anything
             facts["why"] = _line(error)
-            (staging / GRAPH).unlink(missing_ok=True)
+            for path in staging.iterdir():
+                path.unlink()
         (staging / VERDICT).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         staging.rename(target)
     except OSError as error:  # another process may have been quicker
@@ -148,7 +158,7 @@ def _image(
     if backbone.precision.dtype is not None:
         raise _RefusedError(f"torch has a quicker way here, {backbone.precision_note}")
     x = backbone.normalise(np.stack(pictures[:2]))
-    _trace(_Image(backbone.visual, spec.statistics), x, list(wanted[0]), folder / GRAPH)
+    _trace(_Image(backbone.visual, spec.statistics), x, list(wanted[0]), folder)
     graph = ImageGraph(folder, spec, {"fast": True})
     got = graph.features(pictures)
     facts = _agreement({n: _pair(wanted, got, n) for n in wanted[0]})
@@ -160,7 +170,7 @@ def _image(
 def _text(backbone: Backbone, folder: Path, spec: BackboneSpec, _: Sequence[Any]) -> dict[str, Any]:
     prompts = list(ODD_PROMPTS)
     ids = backbone.tokenize(prompts)
-    _trace(_Text(backbone.text), ids[:2], ["embedding", "tokens"], folder / GRAPH)
+    _trace(_Text(backbone.text), ids[:2], ["embedding", "tokens"], folder)
     facts = {"tokenizer": _keep_tokenizer(spec, folder, prompts)}
     graph = TextGraph(folder, facts)
     if not np.array_equal(graph.tokenize(prompts), ids.cpu().numpy()):
@@ -206,7 +216,11 @@ def _speed(old: Callable[[], Any], new: Callable[[], Any]) -> float:
     return statistics.median(ratios)
 
 
-def _trace(module: nn.Module, example: Tensor, outputs: list[str], path: Path) -> None:
+def _trace(module: nn.Module, example: Tensor, outputs: list[str], folder: Path) -> None:
+    """Writes the graph and its weights."""
+    import onnx
+
+    path = str(folder / GRAPH)
     # `dynamo` came with torch 2.5, and became the default later.
     known = inspect.signature(torch.onnx.export).parameters
     options: dict[str, Any] = {"dynamo": False} if "dynamo" in known else {}
@@ -214,13 +228,14 @@ def _trace(module: nn.Module, example: Tensor, outputs: list[str], path: Path) -
         torch.onnx.export(
             module.eval(),
             (example,),
-            str(path),
+            path,
             input_names=["x"],
             output_names=outputs,
             dynamic_axes={name: {0: "B"} for name in ("x", *outputs)},
             opset_version=OPSET,
             **options,
         )
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=WEIGHTS)
 
 
 def _keep_tokenizer(spec: BackboneSpec, folder: Path, prompts: list[str]) -> dict[str, Any]:

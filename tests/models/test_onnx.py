@@ -289,10 +289,11 @@ def test_a_tokenizer_that_differs_is_refused(
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])
+@pytest.mark.parametrize("file", [onnx.GRAPH, onnx.WEIGHTS])
 def test_a_damaged_graph_is_removed_and_torch_does_it(
-    cache: Path, pictures: list[np.ndarray], tower: str
+    cache: Path, pictures: list[np.ndarray], tower: str, file: str
 ) -> None:
-    graph = folder(cache, tower) / onnx.GRAPH
+    graph = folder(cache, tower) / file
     graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
     notices: list[str] = []
     engine = engine_of(cache, notify=notices.append)
