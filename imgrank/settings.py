@@ -5,7 +5,7 @@
     feature_budget = "500MB"
     [models]
     quality = "tiny-quality"   # by task
-    default = "vit-b-32-256"   # for all else that is not measured
+    default = "vit-b-32-256"   # for what is neither measured nor trained for
 
 Every key below is also an environment variable (`IMGRANK_FEATURE_BUDGET=500MB`), except `models`,
 whose `default` is `IMGRANK_MODEL`.
@@ -44,7 +44,7 @@ class Settings:
     offline: never open a socket.
     offline_by: what asked for it ("--offline", "HF_HUB_OFFLINE", ...), "" if nothing did.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
-    model: for all that is not measured.  models: by task, before everything else.
+    model: for what is neither measured nor trained for.  models: by task, before everything else.
     """
 
     cache_dir: Path

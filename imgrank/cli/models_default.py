@@ -20,8 +20,9 @@ Examples:
 def default(name: str | None, task: str | None, unset: bool) -> None:
     """Choose the model that answers without --model; without NAME, show what was chosen.
 
-    A backbone becomes the default of all that is not measured from the pixels; a model that was
-    trained for tasks, of these. The choice is written into config.toml, whose comments stay.
+    A backbone becomes the default for words: of all that is neither measured from the pixels nor
+    has a trained model; a model that was trained for tasks, of these. The choice is written into
+    config.toml, whose comments stay.
     """
     from imgrank.models import defaults
     from imgrank.models.registry import find

@@ -2,7 +2,7 @@
 
 [models]
 quality = "mine"      # by task
-default = "vit-b-16"  # for all else that is not measured
+default = "vit-b-16"  # for what is neither measured nor trained for
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 0. the model that the user names (`--model`): it answers by itself, or refuses;
 1. the user's default for the task (`[models]` in config.toml);
 2. a property that can be measured exactly (brightness, date taken, ...);
-3. the user's default for everything else (`[models] default`, or `IMGRANK_MODEL`);
-4. an embedded checkpoint trained for the task;
-5. words on a CLIP-like model: zero-shot, and named so.
+3. a checkpoint trained for the task: the user's default (`[models] default`, or `IMGRANK_MODEL`),
+   else an embedded one;
+4. words on a CLIP-like model, the user's default if it is one: zero-shot, and named so.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def route(query: Query, settings: Settings, model: str | None = None) -> Job:
         for ranker in (HEADER, PIXELS):
             if ranker.answer(query):
                 return _job(query, ranker)
-        chosen = settings.model or _embedded_for(query) or DEFAULT_BACKBONE
+        chosen = _default_for(query, settings)
     return _job(query, load_ranker(chosen, settings))
 
 
@@ -119,8 +119,14 @@ def _backbones(name: str, settings: Settings) -> Iterator[Path]:
     yield from (e.folder for e in entries(settings.models_dir) if e.kind == "backbone")
 
 
-def _embedded_for(query: Query) -> str | None:
-    return next((entry.name for entry in entries() if query.task in entry.tasks), None)
+def _default_for(query: Query, settings: Settings) -> str:
+    own = find(settings.model, settings.models_dir) if settings.model else None
+    trained = [entry.name for entry in entries() if query.task in entry.tasks]
+    if settings.model and own and query.task in own.tasks:
+        return settings.model
+    if trained:
+        return trained[0]
+    return settings.model if settings.model and own and own.kind == "backbone" else DEFAULT_BACKBONE
 
 
 def _job(query: Query, ranker: Ranker) -> Job:

@@ -38,10 +38,12 @@ def test_known_features_and_text_load_no_backbone(monkeypatch: pytest.MonkeyPatc
     answer = ranker.answer(QUALITY)
     assert answer is not None
     features = source.compute([source.prepare(PHOTO.read_bytes())])
+    source.memory = memory = Remembered(source.text_tokens([answer.prompt])[0])
     expected = ranker.score(features, [QUALITY])
+    source.memory = None
 
     remembering = BackboneSource(source.spec, "cpu")
-    remembering.memory = Remembered(source.text_tokens([answer.prompt])[0])
+    remembering.memory = memory
     monkeypatch.setattr(
         BackboneSource, "backbone", property(lambda _: pytest.fail("the backbone was loaded"))
     )

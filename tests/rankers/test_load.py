@@ -129,9 +129,13 @@ def test_a_damaged_folder_keeps_nobody_else_from_working() -> None:
 
 
 def test_defaults_of_the_user() -> None:
-    settings = load_settings(model="tiny")
-    assert route(parse("by quality"), settings).answer.label == "zero-shot tiny"
+    shutil.copytree(EMBEDDED / "tiny", load_settings().models_dir / "words")
+    settings = load_settings(model="words")
+    assert route(parse("a cat"), settings).ranker.source.spec.folder.name == "words"
+    assert route(parse("by quality"), settings).answer.label == "adapter tiny-quality"
     assert route(parse("by brightness"), settings).answer.label == "measured"
+    settings = load_settings(model="tiny-quality")  # trained for quality alone
+    assert route(parse("a cat"), settings).answer.label == "zero-shot tiny"
     settings.config.parent.mkdir(parents=True, exist_ok=True)
     settings.config.write_text('[models]\nqualty = "tiny"\n')
     with pytest.raises(UsageError, match="qualty"):
