@@ -44,8 +44,9 @@ MINIMUM_GAIN = 1.15
 HOPELESS = 3.0
 """On a CPU, a candidate that took so many times longer than float32 at its first run is not run
 again. (On other devices the first run is spent on loading kernels.)"""
-FEWEST_ON_CPU = 4
-"""Pictures in a batch below which a trial on a CPU would cost more than it can bring."""
+FEWEST_ON_CPU, FEWEST = 4, 8
+"""Pictures in a batch below which there is no trial: on a CPU it would cost more than it can bring,
+and on other devices the time of a small batch says nothing of larger ones."""
 REMEMBERED = 200
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -124,7 +125,7 @@ class PrecisionChoice:
             taken = dtype if known["precision"] == _name(dtype) else None
             self._settle(taken, f"{known.get('why', '')} (as found before)")
             return
-        if self.device.type == "cpu" and count < FEWEST_ON_CPU:
+        if count < (FEWEST_ON_CPU if self.device.type == "cpu" else FEWEST):
             return
         taken, why = trial(self.device, dtype, run)
         self._settle(taken, why)

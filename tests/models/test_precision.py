@@ -108,15 +108,19 @@ def test_the_products_are_timed_in_both_precisions(monkeypatch: pytest.MonkeyPat
     assert seen == [torch.float32] * 4 + [torch.bfloat16] * 4
 
 
-def test_no_trial_on_a_cpu_with_few_pictures_and_none_remembered(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("kind", "enough"), [("cpu", 4), ("cuda", 8)])
+def test_no_trial_with_few_pictures_and_none_remembered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, enough: int
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     machine, memory = Machine(monkeypatch, 0.5), tmp_path / "probes.json"
-    choice = PrecisionChoice(CPU, memory=memory)
-    choice.settle(machine.run, 3)
+    choice = PrecisionChoice(torch.device(kind), memory=memory)
+    choice.settle(machine.run, enough - 1)
     assert (choice.open, choice.dtype, machine.runs) == (True, None, [])
     assert not memory.exists()
-    choice.settle(machine.run, 4)
+    choice.settle(machine.run, enough)
     assert choice.dtype is torch.bfloat16
 
 

@@ -310,3 +310,14 @@ def test_a_text_tower_that_openclip_would_fetch_is_refused(tmp_path: Path) -> No
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="roberta-base"):
         Backbone(folder).image_features(pixels(64))
+
+
+def test_a_load_says_nothing(
+    folders: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenCLIP would warn of random weights, which are then loaded."""
+    with caplog.at_level("WARNING"):
+        loading.load_tower(read_spec(folders("vit")), "image", {})
+    assert caplog.messages == []
+    open_clip.create_model(f"local-dir:{folders('vit')}", load_weights=False)
+    assert "initialized randomly" in caplog.text
