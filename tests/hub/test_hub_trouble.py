@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import huggingface_hub.file_download
+import huggingface_hub.utils
 import pytest
 from server import TOKEN, StandIn
 from small_models import SAFE, backbone
@@ -135,13 +137,22 @@ def test_statuses(small: StandIn, settings: Settings, case: Case) -> None:
     refused(settings, case.says, lambda: pull(plan(WISH, settings), settings))
 
 
-def test_a_server_that_fails_for_a_moment_is_asked_again(
-    small: StandIn, settings: Settings, capfd: pytest.CaptureFixture[str]
+def test_a_server_that_fails_for_a_moment_is_asked_again_in_silence(
+    small: StandIn, settings: Settings
 ) -> None:
-    small.fail(SAFE, 503, times=2, method="HEAD", code="none")
-    small.fail(SAFE, 429, times=2, method="GET", code="none")
-    assert pull(plan(WISH, settings), settings).name == "small"
-    assert capfd.readouterr() == ("", "")  # neither bars nor warnings of the client's
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("huggingface_hub")
+    logger.addHandler(handler)
+    try:
+        small.fail(SAFE, 503, times=2, method="HEAD", code="none")
+        small.fail(SAFE, 429, times=2, method="GET", code="none")
+        assert pull(plan(WISH, settings), settings).name == "small"
+    finally:
+        logger.removeHandler(handler)
+    assert said == []
+    assert not huggingface_hub.utils.are_progress_bars_disabled()  # as it was before
 
 
 def test_missing_repository_and_revision(small: StandIn, settings: Settings) -> None:
