@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ import click
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
+    from imgrank.models.onnx import Export
     from imgrank.store.store import Store
 
 EXAMPLES = """\b
@@ -38,7 +41,7 @@ Examples:
 
 @click.group(epilog=EXAMPLES)
 def cache() -> None:
-    """Show or trim what is kept between runs: scores and features, never pictures."""
+    """Show or trim what is kept between runs: scores, features, exported models; no pictures."""
 
 
 @cache.command(epilog=INFO_EXAMPLES)
@@ -47,8 +50,10 @@ def info(as_json: bool) -> None:
     """Show where the cache is, how large it is and what it holds."""
     with _store() as store:
         found = store.info()
+    towers = _exports()
     if as_json:
         facts = {field.name: _plain(getattr(found, field.name)) for field in fields(found)}
+        facts["exports"] = [{n: _plain(v) for n, v in t._asdict().items()} for t in towers]
         click.echo(json.dumps(facts, indent=2))
         return
     click.echo(f"{found.path}")
@@ -64,6 +69,10 @@ def info(as_json: bool) -> None:
     click.echo(
         f"token maps use {found.evictable_bytes / 1e6:.1f} of {found.feature_budget / 1e6:.0f} MB"
     )
+    for tower in towers:
+        note = f"; {tower.note}" if tower.note else "" if tower.current else "; of other versions"
+        size = f"{tower.bytes / 1e6:.1f} MB"
+        click.echo(f"{tower.tower} tower for ONNX Runtime ({size}): {tower.model}{note}")
     for path in found.set_aside:
         click.echo(f"set aside as damaged: {path}")
 
@@ -83,9 +92,10 @@ def prune(days: int | None, gone_folders: bool) -> None:
     """Drop what belongs to files that are gone, and give the space back to the disk."""
     with _store() as store:
         freed = store.prune(unused_days=days, gone_folders=gone_folders)
+    size = freed.bytes + _remove(tower for tower in _exports() if not tower.current)
     click.echo(
         f"dropped {freed.files} files, {freed.scores} scores, {freed.features} features, "
-        f"{freed.texts} prompts; freed {freed.bytes / 1e6:.1f} MB",
+        f"{freed.texts} prompts; freed {size / 1e6:.1f} MB",
         err=True,
     )
 
@@ -93,16 +103,31 @@ def prune(days: int | None, gone_folders: bool) -> None:
 @cache.command(epilog=CLEAR_EXAMPLES)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes: bool) -> int:
-    """Forget all scores and features. Pictures are not touched; sorts compute them again."""
+    """Forget all scores, features and exports. Pictures are not touched; all is made again."""
     try:
         if not yes and not click.confirm("Forget all scores and features?", err=True):
             return 1
     except click.Abort:
         raise UsageError("nothing was forgotten. --yes answers beforehand.") from None
     with _store() as store:
-        freed = store.clear()
+        freed = store.clear() + _remove(_exports())
     click.echo(f"the cache is empty; freed {freed / 1e6:.1f} MB", err=True)
     return 0
+
+
+def _exports() -> list[Export]:
+    from imgrank.models.onnx import exports
+    from imgrank.settings import load_settings
+
+    return exports(load_settings().cache_dir)
+
+
+def _remove(towers: Iterable[Export]) -> int:
+    size = 0
+    for tower in towers:
+        shutil.rmtree(tower.folder, ignore_errors=True)
+        size += tower.bytes
+    return size
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from imgrank.errors import MissingExtra
 from imgrank.models.spec import BackboneSpec
@@ -42,7 +42,17 @@ if TYPE_CHECKING:
 
     from imgrank.models.backbone import Backbone
 
-__all__ = ["Engine", "Graph", "ImageGraph", "TextGraph", "Wish", "open_engine", "versions"]
+__all__ = [
+    "Engine",
+    "Export",
+    "Graph",
+    "ImageGraph",
+    "TextGraph",
+    "Wish",
+    "exports",
+    "open_engine",
+    "versions",
+]
 
 Wish = Literal["auto", "torch", "onnx"]
 Tower = Literal["image", "text"]
@@ -230,6 +240,35 @@ class Engine:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return verdict if current else None
+
+
+class Export(NamedTuple):
+    """A folder of an exported tower, for `imgrank cache`.
+
+    note: what speaks against it, "" if nothing does.  current: of the versions that are installed.
+    """
+
+    folder: Path
+    model: str
+    tower: str
+    bytes: int
+    note: str
+    current: bool
+
+
+def exports(cache: Path) -> list[Export]:
+    """All that were made, whatever for; cache: the user's."""
+    found = []
+    for path in sorted((cache / "onnx").glob(f"*/*/{VERDICT}")):
+        size = sum(file.stat().st_size for file in path.parent.iterdir())
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            said = (str(facts["model"]), path.parent.name, size, str(facts["why"]))
+            current = facts["format"] == FORMAT and facts["versions"] == versions()
+        except (OSError, ValueError, KeyError, TypeError):
+            said, current = ("?", path.parent.name, size, "cannot be read"), False
+        found.append(Export(path.parent, *said, current))
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import imgrank.models.onnx as onnx
 import imgrank.models.onnx_export as onnx_export
 from imgrank import api
+from imgrank.cli import cli
 from imgrank.errors import MissingExtra
 from imgrank.images.decode import decode, to_square
 from imgrank.models.backbone import Backbone
@@ -353,6 +355,26 @@ def test_an_exporter_that_fails_leaves_only_the_reason(
     engine_of(tmp_path, notify=notices.append).saw_text(backbone)
     assert notices[-1].strip() == "not taken: no such operator"
     assert [p.name for p in tmp_path.glob("onnx/*/*/*")] == [VERDICT]
+
+
+def test_the_cache_commands_know_the_exports(cache: Path, home: Path) -> None:
+    def run(*arguments: str) -> str:
+        return CliRunner().invoke(cli, ["cache", *arguments], catch_exceptions=False).output
+
+    shutil.copytree(cache, home / "cache")
+    assert "image tower for ONNX Runtime (15." in run("info")
+    facts = json.loads(run("info", "--json"))["exports"]
+    assert [(f["model"], f["tower"], f["current"]) for f in facts] == [
+        ("tiny", "image", True),
+        ("tiny", "text", True),
+    ]
+    path = folder(home / "cache", "text") / VERDICT
+    path.write_text(json.dumps(verdict(home / "cache", "text") | {"versions": {}}))
+    assert "MB): tiny; of other versions" in run("info")
+    run("prune")
+    assert [f["tower"] for f in json.loads(run("info", "--json"))["exports"]] == ["image"]
+    run("clear", "--yes")
+    assert json.loads(run("info", "--json"))["exports"] == []
 
 
 def test_parity_in_numbers() -> None:
