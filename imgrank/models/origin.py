@@ -6,7 +6,8 @@
 
 * `revision`: the commit that the files are of; `asked`: what it was resolved from, a branch, a tag
   or the commit itself.
-* `files`: those of the folder that came from there.
+* `files`: what the folder holds of it, a converted file as it is now; not `imgrank.json`, which
+  describes this very folder.
 * `source`: of a pickle or a head that was converted, the file as it was fetched, by its name; it is
   not kept, and absent if nothing was converted.
 """
