@@ -26,7 +26,8 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -170,6 +171,8 @@ class Engine:
     _text: TextGraph | None = None
     _done: int = 0  # pictures through the graph
     _seen: int = 0  # pictures through torch
+    _tried: set[Tower] = field(default_factory=set)  # exports: a full disk is met once
+    _broken: set[Tower] = field(default_factory=set)
 
     def image_features(
         self, pictures: Sequence[NDArray[np.uint8]]
@@ -208,24 +211,27 @@ class Engine:
     def _export(
         self, tower: Tower, backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]
     ) -> None:
-        if self._verdict(tower) is not None or not _can_export():
+        if tower in self._tried or self._verdict(tower) is not None or not _can_export():
             return
+        self._tried.add(tower)
         from imgrank.models.onnx_export import export
 
         self.notify(f"exporting the {tower} tower of {self.spec.name} for ONNX Runtime, once")
         problem = export(tower, backbone, self.folder / tower, self.spec, pictures)
+        self._broken.discard(tower)
         if problem:
             self.notify(f"  {problem}")
 
     def _opened(self, tower: Tower, open_graph: Callable[[Path, Mapping[str, Any]], Any]) -> Any:
         """The graph of a tower, if there is one to take; a damaged one is removed."""
-        verdict = self._verdict(tower)
+        verdict = None if tower in self._broken else self._verdict(tower)
         if verdict is None or not verdict["agrees"] or not find_spec("onnxruntime"):
             return None
         try:
             return open_graph(self.folder / tower, verdict)
         except Exception as error:  # ONNX Runtime and the tokenizers have each their own kinds
             self.notify(f"the exported {tower} tower of {self.spec.name} is damaged ({error})")
+            self._broken.add(tower)
             shutil.rmtree(self.folder / tower, ignore_errors=True)
             return None
 
@@ -271,6 +277,7 @@ def exports(cache: Path) -> list[Export]:
     return found
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Of what made a graph and of what runs it; "" if absent. Imports neither."""
     found = {}

@@ -311,18 +311,14 @@ def test_a_damaged_graph_is_removed_and_torch_does_it(
         {"versions": {"torch": "2.0", "onnxruntime": "1.0"}},
         {"identity": "0" * 64},
         {"format": onnx.FORMAT + 1},
+        {},  # damaged
     ],
 )
 def test_a_graph_of_another_model_or_version_is_not_used(
     cache: Path, change: dict[str, Any]
 ) -> None:
     path = folder(cache, "text") / VERDICT
-    path.write_text(json.dumps(verdict(cache, "text") | change))
-    assert engine_of(cache).encode("embedding", ["a cat"]) is None
-
-
-def test_a_verdict_that_cannot_be_read_is_none(cache: Path) -> None:
-    (folder(cache, "text") / VERDICT).write_text("[]")
+    path.write_text(json.dumps(verdict(cache, "text") | change) if change else "[]")
     assert engine_of(cache).encode("embedding", ["a cat"]) is None
 
 
@@ -339,8 +335,11 @@ def test_a_full_disk_is_no_verdict(
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     notices: list[str] = []
-    engine_of(tmp_path, notify=notices.append).saw_text(backbone)
+    engine = engine_of(tmp_path, notify=notices.append)
+    engine.saw_text(backbone)
     assert "1 MB are free on the disk" in notices[-1]
+    engine.saw_text(backbone)
+    assert len(notices) == 2  # said once
     assert [p.name for p in tmp_path.glob("onnx/*/*")] == []
 
 
