@@ -56,7 +56,7 @@ def _sentence(
     if isinstance(error, errors.RevisionNotFoundError):
         return (
             f"{repository} has no revision '{revision}'. Check it at {endpoint}/{repository}"
-            "/commits/main, or leave it out to take the newest."
+            f"/commits/main, or take the newest: imgrank models pull hf:{repository}"
         )
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return f"{what} is not there (revision {revision or 'main'})."

@@ -191,9 +191,11 @@ def _there(folder: Path, wish: Wish) -> Origin | None:
 
 def _agree(repository: Repository, wish: Wish, row: Locked | None) -> None:
     """Raises ModelUnavailable if the Hub promises other content than registry or lock file."""
-    promises = [("the registry", wish.listed.files if wish.listed else {})]
-    promises.append(("models.lock.json", row.files if row else {}))
-    for who, files in promises:
+    promises = [
+        ("the registry", wish.listed.files if wish.listed else {}, f"hf:{wish.repository}"),
+        ("models.lock.json", row.files if row else {}, f"{wish.text} --update"),
+    ]
+    for who, files, instead in promises:
         for name, facts in files.items():
             remote = repository.files.get(name)
             wanted = facts.get("sha256", "")
@@ -201,7 +203,8 @@ def _agree(repository: Repository, wish: Wish, row: Locked | None) -> None:
                 raise ModelUnavailable(
                     f"{name} of {wish.repository}@{repository.revision[:8]} is not what {who} "
                     "says (its sha256 differs, or it is gone): the repository was rewritten, or "
-                    "this is not the Hub. Nothing was fetched; `--update` takes what is there now."
+                    "this is not the Hub. Nothing was fetched; if you trust what is there now: "
+                    f"imgrank models pull {instead}"
                 )
 
 

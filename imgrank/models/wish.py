@@ -164,7 +164,8 @@ def choose_backbone(
     names = repository.files.keys()
     extra = (Path(wish.weights).with_suffix(".safetensors").name,) if wish.weights else ()
     small = tuple(name for name in (CONFIG, RECORD, *TOKENIZER) if name in names)
-    for name in (*WEIGHTS, *extra):
+    promised = [name for name in (wish.listed.files if wish.listed else ()) if name in WEIGHTS]
+    for name in (*promised, *WEIGHTS, *extra):
         if name in names:
             return name, small
     pickles = [n for n in (*PICKLES, wish.weights) if n in names and not _safe(n)]

@@ -149,8 +149,14 @@ def test_a_name_of_the_registry(
     assert (found.revision, found.pinned) == (commit, True)
     assert found.warnings == ("its licence (see its page) allows research only",)
     assert (pull(found, settings) / SAFE).read_bytes() == files[SAFE]
-    with pytest.raises(ModelUnavailable, match="not what the registry says"):
+    with pytest.raises(ModelUnavailable, match=r"not what the registry says.*hf:owner/small$"):
         plan("wrong", settings)
+    other = "open_clip_pytorch_model.safetensors"  # it is what the registry names that is taken
+    files |= {other: files[SAFE], SAFE: backbone(2)[SAFE]}
+    both = hub.add("owner/small", files)
+    facts = {other: {"sha256": sha256(files[other]), "bytes": 1}}
+    table["other"] = Listed("other", "backbone", "hf:owner/small", both, facts)
+    assert plan("other", settings).weights == other
     with pytest.raises(ModelUnavailable, match="cannot be pulled: ask its authors"):
         plan("nobody", settings)
 
