@@ -40,6 +40,7 @@ from imgrank.models.adapter import Adapter, AdapterConfig
 from imgrank.models.backbone import Backbone
 from imgrank.models.card import model_card
 from imgrank.models.checkpoint import CARD, load_tensors, save_checkpoint
+from imgrank.models.imported import backbone_facts
 from imgrank.train import losses
 from imgrank.train.adapter_recipe import Config, Source, load_recipe, override
 from imgrank.train.run import (
@@ -312,12 +313,7 @@ def _facts(config: Config, tower: Backbone, adapter: Adapter, command: str) -> d
         "name": config.name,
         "licence": config.licence,
         "made_by": command,
-        "backbone": {
-            "name": tower.name,
-            "digest": f"sha256:{tower.identity}",
-            "views": ["squash"],
-            "tokens": list(adapter.config.image_widths),
-        },
+        "backbone": backbone_facts(tower.spec, ["squash"], list(adapter.config.image_widths)),
         "model": adapter.config.to_dict(),
         "tasks": {
             config.task: {
