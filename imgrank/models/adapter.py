@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, cast
 
 import torch
@@ -40,6 +41,7 @@ from imgrank.models.ranking_attention import (
 
 __all__ = ["Adapter", "AdapterConfig", "load_adapter"]
 
+SAID = 300  # characters of torch's own words in an error
 RankHead = Literal["attention", "self-attention", "tokens", "none"]
 Projection = Literal["", "linear", "norm+linear"]
 
@@ -271,11 +273,18 @@ def load_adapter(folder: Path) -> Adapter:
 
     Raises CheckpointError if the folder is damaged or its tensors do not fit its config.
     """
-    adapter = Adapter(AdapterConfig.from_dict(read_config(folder, "adapter")["model"]))
+    model, tensors = read_config(folder, "adapter")["model"], load_tensors(folder)
     try:
-        adapter.load_state_dict(load_tensors(folder))
-    except RuntimeError as error:
-        raise CheckpointError(f"the tensors of {folder} do not fit its config: {error}") from error
+        with torch.device("meta"):  # sizes that are wrong take no memory
+            adapter = Adapter(AdapterConfig.from_dict(model))
+        own = {name: tensor.clone() for name, tensor in tensors.items()}  # not the mapped file
+        adapter.load_state_dict(own, assign=True)
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        said = shorten(str(error), SAID, placeholder=" ...")
+        raise CheckpointError(
+            f"the tensors of {folder} do not fit its config, or this imgrank does not know what "
+            f"it asks for: {said}. Upgrade imgrank or fetch the checkpoint again."
+        ) from error
     return adapter.eval()
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is missing, so {folder} is no checkpoint. Check the name, or fetch it again."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}). Fetch it again.") from error
     if not isinstance(config, dict) or "format" not in config:
         raise CheckpointError(f"{path} is not a checkpoint's config: it has no `format`.")
@@ -92,11 +92,20 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {config['format']!r}, this imgrank reads {FORMAT}. Upgrade imgrank."
         )
-    missing = [key for key in ("kind", "name", "weights") if key not in config]
-    if config.get("kind") in _OF_TASK:
+    needed = ("kind", "name", "weights.sha256")
+    missing = [path for path in needed if not _has(config, path.split("."))]
+    wrong = _of_another_type(config, _TYPES)
+    if not wrong and config.get("kind") in _OF_TASK:
         missing += _missing_of_kind(config)
+        tasks = config.get("tasks", {})
+        wrong = [w for t in tasks for w in _of_another_type(tasks[t], _TASK_TYPES, f"tasks.{t}.")]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}. Fetch the checkpoint again.")
+    if wrong:
+        raise CheckpointError(
+            f"{path} has another kind of value than is expected as {', '.join(wrong)}. Fetch the "
+            "checkpoint again."
+        )
     if kind is not None and config["kind"] != kind:
         raise CheckpointError(f"{folder} holds a model of kind {config['kind']!r}, not {kind!r}.")
     if not (folder / WEIGHTS).is_file():
@@ -106,6 +115,55 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
 
 _OF_TASK = {"adapter": ("prompt", "unit"), "linear": ("unit",)}
 """What the config of a kind must say of each of its tasks."""
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _ends(value: Any) -> bool:
+    """None, or the two ends of a scale."""
+    numbers = isinstance(value, list) and all(isinstance(end, int | float) for end in value)
+    return value is None or (numbers and len(value) in (0, 2))
+
+
+_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    "kind": _text,
+    "name": _text,
+    "weights": _table,
+    "weights.sha256": _text,
+    "backbone": _table,
+    "backbone.name": _text,
+    "backbone.digest": _text,
+    "backbone.views": _texts,
+    "backbone.replaced": _texts,
+    "model": _table,
+    "model.image_widths": _table,
+    "tasks": _table,
+}
+_TASK_TYPES = {"prompt": _text, "unit": _text, "range": _ends}
+
+
+def _of_another_type(
+    config: Any, types: Mapping[str, Callable[[Any], bool]], where: str = ""
+) -> list[str]:
+    """Which values are there and are not what the rest of the program relies on."""
+    wrong = []
+    for path, fits in types.items():
+        value, keys = config, path.split(".")
+        while keys and isinstance(value, dict) and keys[0] in value:
+            value = value[keys.pop(0)]
+        if not keys and not fits(value):
+            wrong.append(where + path)
+    return wrong
 
 
 def _missing_of_kind(config: Mapping[str, Any]) -> list[str]:
@@ -149,11 +207,13 @@ def identity(folder: Path, backbone: str = "") -> str:
 def load_tensors(folder: Path, as_stored: bool = False) -> dict[str, Tensor]:
     """The checkpoint's tensors in float32, after their digest was found to be the recorded one.
 
-    Without those that stand in for the backbone's.   as_stored: all, in the file's precision.
-    Raises CheckpointError if the file is missing, damaged or not the one that the config names.
+    Without those that stand in for the backbone's.   as_stored: all, in the file's precision, and
+    whatever their values.
+    Raises CheckpointError if the file is missing, damaged or not the one that the config names, if
+    its towers are not those that the config says it replaces, or if a value is not finite.
     """
     tensors = _open(folder, lambda name: as_stored or not name.startswith(TOWER), "pt")
-    return tensors if as_stored else {name: tensor.float() for name, tensor in tensors.items()}
+    return tensors if as_stored else _as_float32(folder, tensors)
 
 
 def load_overrides(folder: Path) -> dict[str, Tensor]:
@@ -162,7 +222,8 @@ def load_overrides(folder: Path) -> dict[str, Tensor]:
     In the file they are named `tower.NAME`. Float32; raises as `load_tensors` does.
     """
     tensors = _open(folder, lambda name: name.startswith(TOWER), "pt")
-    return {name.removeprefix(TOWER): tensor.float() for name, tensor in tensors.items()}
+    found = _as_float32(folder, tensors)
+    return {name.removeprefix(TOWER): tensor for name, tensor in found.items()}
 
 
 def load_arrays(folder: Path) -> dict[str, NDArray[np.float32]]:
@@ -170,14 +231,33 @@ def load_arrays(folder: Path) -> dict[str, NDArray[np.float32]]:
     import numpy as np
 
     arrays = _open(folder, lambda name: not name.startswith(TOWER), "numpy")
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+    found = {name: array.astype(np.float32) for name, array in arrays.items()}
+    _check_finite(folder, {name: bool(np.isfinite(array).all()) for name, array in found.items()})
+    return found
+
+
+def _as_float32(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = {name: tensor.float() for name, tensor in tensors.items()}
+    _check_finite(folder, {name: bool(t.isfinite().all()) for name, t in found.items()})
+    return found
+
+
+def _check_finite(folder: Path, finite: Mapping[str, bool]) -> None:
+    """Scores that are no numbers would look as if the pictures had no such property."""
+    if odd := sorted(name for name, fine in finite.items() if not fine):
+        more = ", ..." if len(odd) > 5 else ""
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has values that are no finite numbers, in {', '.join(odd[:5])}"
+            f"{more}: its training failed or it was damaged. Use another checkpoint."
+        )
 
 
 def _open(folder: Path, wanted: Callable[[str], bool], framework: str) -> dict[str, Any]:
     """The wanted tensors of a checkpoint's file, as stored."""
     from safetensors import SafetensorError, safe_open
 
-    recorded = read_config(folder)["weights"].get("sha256")
+    config = read_config(folder)
+    recorded = config["weights"].get("sha256")
     path = folder / WEIGHTS
     if known_sha256(path) != recorded:
         raise CheckpointError(
@@ -186,9 +266,27 @@ def _open(folder: Path, wanted: Callable[[str], bool], framework: str) -> dict[s
         )
     try:
         with safe_open(path, framework) as file:
+            _check_towers(path, config, file.keys())
             return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
+
+
+def _check_towers(path: Path, config: Mapping[str, Any], names: Iterable[str]) -> None:
+    """The towers that a config says are replaced are those that the file replaces.
+
+    Features and texts are kept under identities made from the config. Tensors of a tower that it
+    does not name would be lost, or give what is kept as the plain backbone's.
+    """
+    own = [name.removeprefix(TOWER) for name in names if name.startswith(TOWER)]
+    found = {"image" if name.startswith("visual.") else "text" for name in own}
+    said = set(config.get("backbone", {}).get("replaced", ()))
+    if found != said:
+        raise CheckpointError(
+            f"{path} holds tensors of the towers: {', '.join(sorted(found)) or 'none'}; its "
+            f"{CONFIG} says: {', '.join(sorted(said)) or 'none'}. Fetch the checkpoint "
+            "again."
+        )
 
 
 def _replace(path: Path, data: bytes) -> None:

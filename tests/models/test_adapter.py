@@ -247,3 +247,18 @@ def test_load_adapter_round_trip(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, config, {"a": torch.ones(1)}, "")
     with pytest.raises(CheckpointError, match="do not fit"):
         load_adapter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"new": 3}, {"heads": 5}, {"heads": 0}, {"width": 10**12}, {"width": "wide"}, {"layers": 9}],
+)
+def test_a_config_that_asks_for_something_else(tmp_path: Path, change: dict[str, Any]) -> None:
+    adapter = build()
+    backbone = {"name": "toy", "digest": "sha256:0"}
+    model = {**adapter.config.to_dict(), **change}
+    config = {"kind": "adapter", "name": "toy", "backbone": backbone, "model": model, "tasks": {}}
+    save_checkpoint(tmp_path, config, adapter.state_dict(), "")
+    with pytest.raises(CheckpointError, match=r"do not fit.*Upgrade imgrank") as caught:
+        load_adapter(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -104,6 +104,13 @@ def test_damaged_weights_are_named(folder: Path) -> None:
         ({"format": None}, "no `format`"),
         ({"kind": None}, "lacks kind"),
         ({"kind": "l2rclip"}, "kind 'l2rclip', not 'adapter'"),
+        ({"kind": ["adapter"]}, "expected as kind"),
+        ({"weights": "none"}, r"lacks weights\.sha256"),
+        ({"weights": {}}, r"lacks weights\.sha256"),
+        ({"tasks": []}, "expected as tasks"),
+        ({"tasks": {"age": {"prompt": "x", "unit": "", "range": [1]}}}, r"tasks\.age\.range"),
+        ({"backbone": {**CONFIG["backbone"], "views": 3}}, r"backbone\.views"),
+        ({"model": {"image_widths": 8}}, r"model\.image_widths"),
     ],
 )
 def test_wrong_configs_say_what_to_do(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -112,15 +119,40 @@ def test_wrong_configs_say_what_to_do(folder: Path, changes: dict[str, Any], mes
         checkpoint.read_config(folder, "adapter")
 
 
+def test_towers_are_replaced_only_as_the_config_says(tmp_path: Path) -> None:
+    """Else texts would be kept under the plain backbone's name."""
+    bias = {"tower.text.ln_final.bias": torch.ones(3), "tower.visual.proj": torch.ones(2)}
+    for said in ([], ["image"], ["text"]):
+        config = {**CONFIG, "backbone": {**CONFIG["backbone"], "replaced": said}}
+        checkpoint.save_checkpoint(tmp_path, config, {**TENSORS, **bias}, "")
+        for load in (checkpoint.load_tensors, checkpoint.load_overrides, checkpoint.load_arrays):
+            with pytest.raises(CheckpointError, match="tensors of the towers: image, text"):
+                load(tmp_path)
+    config = {**CONFIG, "backbone": {**CONFIG["backbone"], "replaced": ["text", "image"]}}
+    checkpoint.save_checkpoint(tmp_path, config, {**TENSORS, **bias}, "")
+    assert sorted(checkpoint.load_overrides(tmp_path)) == ["text.ln_final.bias", "visual.proj"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(tmp_path: Path, value: float) -> None:
+    tensors = {**TENSORS, "b": torch.tensor([value]).half()}
+    checkpoint.save_checkpoint(tmp_path, CONFIG, tensors, "")
+    for load in (checkpoint.load_tensors, checkpoint.load_arrays):
+        with pytest.raises(CheckpointError, match="no finite numbers, in b:"):
+            load(tmp_path)
+    assert checkpoint.load_tensors(tmp_path, as_stored=True).keys() == TENSORS.keys()
+
+
 def test_incomplete_folders(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         checkpoint.read_config(folder / "nowhere")
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
         checkpoint.read_config(folder)
-    (folder / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        checkpoint.read_config(folder)
+    for text in ("{", "[" * 100_000):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            checkpoint.read_config(folder)
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
