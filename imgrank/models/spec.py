@@ -113,13 +113,20 @@ def read_spec(folder: Path) -> BackboneSpec:
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise _no_weights(folder)
-    merges = folder / record["merges"] if record.get("merges") else None
-    if merges is not None and not merges.is_file():
-        raise CheckpointError(f"{merges} is missing. Fetch the backbone again.")
     try:
-        return _join(folder, config, record, weights, merges)
-    except (KeyError, TypeError, ValueError) as error:
+        return _join(folder, config, record, weights, _merges(folder, record.get("merges")))
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder} is not a backbone that can be read: {error!r}.") from error
+
+
+def _merges(folder: Path, name: Any) -> Path | None:
+    if not name:
+        return None
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"merges {name!r} is not the name of a file in it")
+    if not (folder / name).is_file():
+        raise CheckpointError(f"{folder / name} is missing. Fetch the backbone again.")
+    return folder / name
 
 
 def _no_weights(folder: Path) -> CheckpointError:
@@ -143,7 +150,8 @@ def _join(
     merges: Path | None,
 ) -> BackboneSpec:
     # OpenCLIP takes its default for what is absent or null.
-    preprocess = {k: v for k, v in config.get("preprocess_cfg", {}).items() if v is not None}
+    given = config.get("preprocess_cfg")
+    preprocess = {k: v for k, v in ({} if given is None else given).items() if v is not None}
     size = config["model_cfg"]["vision_cfg"].get("image_size", 224)
     if isinstance(size, list):
         if len(set(size)) != 1:
@@ -161,6 +169,9 @@ def _join(
     other = record.get("image_size")
     if other is not None:
         named["image_size"] = int(other)
+    side = int(size if other is None else other)
+    if side < 1:
+        raise ValueError(f"image_size {side} is no size")
     resize_mode = preprocess.get("resize_mode", "shortest")
     if resize_mode not in ("shortest", "longest", "squash"):
         raise ValueError(f"resize_mode {resize_mode!r} is unknown")
@@ -170,7 +181,7 @@ def _join(
         weights=weights,
         weights_sha256=digest,
         identity=hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest(),
-        image_size=int(size if other is None else other),
+        image_size=side,
         mean=_three(preprocess.get("mean", CLIP_MEAN)),
         std=_three(preprocess.get("std", CLIP_STD)),
         # "random" is for training: OpenCLIP takes bicubic then, as for anything but "bilinear".
@@ -214,7 +225,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object.")

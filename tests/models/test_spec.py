@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -81,6 +82,23 @@ def test_preprocessing_as_openclip_reads_it(vit: Path, tmp_path: Path) -> None:
         read_spec(folder)
 
 
+def _merges_elsewhere(folder: Path, name: str) -> None:
+    (folder.parent / "elsewhere.gz").write_bytes(b"x")
+    (folder / "imgrank.json").write_text(json.dumps({"format": 1, "merges": name}))
+
+
+def _config(folder: Path, vision_cfg: Any = None, preprocess_cfg: Any = None) -> None:
+    vision = {} if vision_cfg is None else vision_cfg
+    config = {"model_cfg": {"vision_cfg": vision}, "preprocess_cfg": preprocess_cfg}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+
+
+def test_no_preprocessing_is_openclips_own(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"x")
+    _config(tmp_path)
+    assert read_spec(tmp_path).mean == (0.48145466, 0.4578275, 0.40821073)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -90,6 +108,14 @@ def test_preprocessing_as_openclip_reads_it(vit: Path, tmp_path: Path) -> None:
         (lambda f: (f / "open_clip_model.safetensors").unlink(), "no weights"),
         (lambda f: (f / "imgrank.json").write_text('{"format": 99}'), "format 99"),
         (lambda f: (f / "imgrank.json").write_text('{"format": 1, "merges": "m"}'), "missing"),
+        (lambda f: (f / "imgrank.json").write_text('{"format": 1, "merges": 7}'), "merges 7"),
+        (lambda f: _merges_elsewhere(f, "../elsewhere.gz"), r"merges '\.\./elsewhere.gz' is not"),
+        (lambda f: _merges_elsewhere(f, str(f.parent / "elsewhere.gz")), "is not the name of a"),
+        (lambda f: (f / "open_clip_config.json").write_text("[" * 100_000), "is not JSON"),
+        (lambda f: _config(f, vision_cfg=[]), "not a backbone that can be read"),
+        (lambda f: _config(f, vision_cfg={"image_size": 1e999}), "not a backbone"),
+        (lambda f: _config(f, vision_cfg={"image_size": 0}), "image_size 0"),
+        (lambda f: _config(f, preprocess_cfg=[]), "not a backbone"),
     ],
 )
 def test_a_folder_that_is_no_backbone_says_why(spoil, message: str, tmp_path: Path) -> None:
