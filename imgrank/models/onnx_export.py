@@ -58,6 +58,7 @@ COSINE, DIFFERENCE = 0.9999, 0.002
 
 OPSET = 17
 LARGEST = 1_900_000_000  # bytes; a graph file cannot be larger than 2 GB
+ABANDONED = 3600  # seconds
 TRIALS, TRIAL_SECONDS = 8, 4.0
 
 ODD_PROMPTS = (
@@ -121,6 +122,9 @@ def export(
     facts |= {"versions": versions(), "agrees": False, "fast": False, "why": ""}
     try:
         shutil.rmtree(target, ignore_errors=True)  # of other versions
+        for left in target.parent.glob(f".{target.name}-*"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
             _check_room(backbone.visual if tower == "image" else backbone.text, staging)

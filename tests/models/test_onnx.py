@@ -120,12 +120,10 @@ def test_texts_have_the_features_that_torch_gives(exported: Path, backbone: Back
 def test_the_verdict_says_how_close_they_are(exported: Path) -> None:
     image, text = verdict(exported, "image"), verdict(exported, "text")
     for found in (image, text):
-        assert found["agrees"] is True
         assert min(found["cosine"].values()) > 0.99999
         assert found["identity"] == read_spec(TINY).identity
     assert max(image["difference"].values()) < 0.002
     assert max(text["difference"].values()) < 1e-5
-    assert image["speed"] > 0
 
 
 # ---- in use --------------------------------------------------------------------------------------
@@ -325,7 +323,10 @@ def test_a_graph_of_another_model_or_version_is_not_used(
 def test_an_export_replaces_one_of_other_versions(cache: Path, backbone: Backbone) -> None:
     path = folder(cache, "text") / VERDICT
     path.write_text(json.dumps(verdict(cache, "text") | {"versions": {}}))
+    (killed := path.parents[1] / ".text-1").mkdir()
+    os.utime(killed, (0, 0))
     engine_of(cache).saw_text(backbone)
+    assert not killed.exists()
     assert engine_of(cache).encode("embedding", ["a cat"]) is not None
 
 
