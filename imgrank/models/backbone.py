@@ -133,9 +133,10 @@ class Backbone:
         """Of the image tower; open until the first batch that settles it."""
         if self._precision is None:
             tensors = hashlib.sha256()
-            for name in sorted(self.overrides):
+            own = sorted(name for name in self.overrides if name.startswith("visual."))
+            for name in own:
                 tensors.update(name.encode() + self.overrides[name].float().numpy().tobytes())
-            mark = f"+{tensors.hexdigest()}" if self.overrides else ""
+            mark = f"+{tensors.hexdigest()}" if own else ""
             self._precision = PrecisionChoice(
                 self.device,
                 self._wish,
@@ -163,9 +164,16 @@ class Backbone:
         if self._pool is None or self._pool_process != os.getpid():  # threads do not survive a fork
             self._pool = solo_pool(max(1, torch.get_num_threads()))
             self._pool_process = os.getpid()
+        if pictures and self.precision.open:  # a thread's share may be too small for a trial
+            self._pool.submit(self._settle, pictures[: self.batch]).result()
         share = min(self.batch, -(-len(pictures) // torch.get_num_threads()))
         parts = [pictures[i : i + share] for i in range(0, len(pictures), max(1, share))]
         return [row for part in self._pool.map(self._encode, parts) for row in part]
+
+    @torch.inference_mode()
+    def _settle(self, pixels: Sequence[Pixels]) -> None:
+        x = self.normalise(np.stack(pixels))
+        self.precision.settle(lambda: self.features_of(x), len(pixels))
 
     def _encode(self, pixels: Sequence[Pixels]) -> list[Features]:
         tensors = self.image_features(np.stack(pixels))

@@ -345,6 +345,21 @@ def test_a_half_precision_that_is_asked_for_is_used_and_named(vit: Path) -> None
         np.testing.assert_allclose(a["pooled"], b["pooled"], atol=0.02)
 
 
+def test_many_threads_with_few_pictures_each_try_the_precision_too(
+    vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgrank.models.precision.product_gain", lambda dtype: 0.5)
+    before, backbone = torch.get_num_threads(), Backbone(vit)
+    torch.set_num_threads(4)
+    try:
+        backbone.encode_images(pixels(3))
+        assert backbone.precision_note == ""
+        backbone.encode_images(pixels(8))
+    finally:
+        torch.set_num_threads(before)
+    assert backbone.precision_note.startswith("float32: matrix products in bfloat16 are 0.50")
+
+
 def test_a_backbone_with_statistics_stays_in_float32(lite: Path) -> None:
     backbone = Backbone(lite)
     backbone.encode_images(pixels(8))
