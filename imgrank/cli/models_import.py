@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ def official_adapter(
     from imgrank.models.imported import new_folder
     from imgrank.models.official_import import import_adapter
 
-    tasks = dict(_task(wish) for wish in wishes)
+    tasks = _tasks(wishes)
     spec, root = _backbone(backbone), into or _models()
     with new_folder(root, name) as folder:
         done = import_adapter(
@@ -179,6 +180,16 @@ def backbone_folder(source: Path, name: str | None, allow_pickle: bool, into: Pa
     _done(root, name, into)
 
 
+def _tasks(wishes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for wish in wishes:
+        key, facts = _task(wish)
+        if key in found:
+            raise UsageError(f"--task {key} is given twice.")
+        found[key] = facts
+    return found
+
+
 def _task(wish: str) -> tuple[str, dict[str, Any]]:
     """TASK="prompt",unit=U,range=LOW:HIGH -> the task's key, what a config records of it."""
     from imgrank.tasks import tasks
@@ -208,6 +219,8 @@ def _range(text: str) -> list[float]:
         low, high = (float(end) for end in text.split(":"))
     except ValueError:
         raise UsageError(f"--task: range={text} is not LOW:HIGH, such as 0:100.") from None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UsageError(f"--task: range={text} has no end. Leave it out for an open scale.")
     if not low < high:
         raise UsageError(f"--task: range={text} does not rise from its first number to its second.")
     return [low, high]

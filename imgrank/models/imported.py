@@ -11,9 +11,8 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError, UsageError
@@ -41,10 +40,11 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         content = _read(file)
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+    except Exception as error:  # of a damaged file: nearly anything is raised
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(
             f"{file} is damaged, or holds more than tensors and plain values, and imgrank runs no "
-            f"code from a file. Torch says: {str(error).strip().splitlines()[0]}"
+            f"code from a file. Torch says: {said}"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -77,9 +77,11 @@ def _read(file: Path) -> Any:
 def new_folder(root: Path, name: str) -> Iterator[Path]:
     """A hidden folder to fill; it becomes `root/name` if nothing is raised, else it is removed.
 
-    Raises UsageError if the name cannot be a model's or is taken, CheckpointError if `root` cannot
-    be written.
+    Raises UsageError if the name cannot be a model's or is taken, also by an import that goes on
+    just now, and CheckpointError if a file cannot be read or written.
     """
+    from filelock import FileLock, Timeout
+
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot be a model's name: letters, digits and . _ + - only, a letter or "
@@ -90,15 +92,24 @@ def new_folder(root: Path, name: str) -> Iterator[Path]:
         raise UsageError(f"'{name}' is a model of the package itself. Use another name.")
     if target.exists():
         raise UsageError(f"{target} exists already; imgrank overwrites nothing. Use another name.")
+    alone = FileLock(root / f"{staging.name}.lock", timeout=0)  # ends with the process
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        yield staging
-        staging.rename(target)
+        root.mkdir(parents=True, exist_ok=True)
+        with alone:
+            try:
+                shutil.rmtree(staging, ignore_errors=True)  # of an import that was killed
+                staging.mkdir()
+                yield staging
+                staging.rename(target)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+                with suppress(OSError):  # Windows deletes no open file
+                    Path(alone.lock_file).unlink()
+    except Timeout:
+        raise UsageError(f"another imgrank is importing '{name}' right now. Wait for it.") from None
     except OSError as error:
-        raise CheckpointError(f"cannot write {target}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        place = f" ({error.filename})" if error.filename else ""
+        raise CheckpointError(f"cannot make {target}: {error.strerror or error}{place}.") from error
 
 
 def provenance(file: Path) -> dict[str, Any]:

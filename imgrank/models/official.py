@@ -117,15 +117,18 @@ def adapter_config(
         convolution, proj = (
             list(shapes.get(name, ())) for name in ("visual.trunk.head.fc.weight", "visual.proj")
         )
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"not a released ranking adapter: {error} is missing") from error
+        grid_width = convolution[1] if convolution else proj[0] if proj else width
+    except (IndexError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"not a released ranking adapter: {error} is missing, or is of another shape"
+        ) from error
 
     def count(pattern: str) -> int:
         found = (re.match(pattern, name) for name in shapes)
         return len({match[1] for match in found if match})
 
     return AdapterConfig(
-        image_widths={"grid": convolution[1] if convolution else proj[0] if proj else width},
+        image_widths={"grid": grid_width},
         text_width=width,
         width=width,
         layers=count(r"adapter\.crossmodal_block\.resblocks\.(\d+)\."),

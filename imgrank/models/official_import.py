@@ -187,7 +187,10 @@ def _shapes_of(backbone: BackboneSpec) -> dict[str, tuple[int, ...]]:
 
 
 def _norm_eps(backbone: BackboneSpec) -> float:
-    """Epsilon of the last norm of the backbone's image tower, which no tensor tells."""
+    """Epsilon of the last norm of the backbone's image tower, which no tensor tells.
+
+    Raises CheckpointError if timm itself has no such tower; nothing is fetched.
+    """
     import torch
     from timm import create_model
 
@@ -195,8 +198,15 @@ def _norm_eps(backbone: BackboneSpec) -> float:
     trunk = config["model_cfg"]["vision_cfg"].get("timm_model_name")
     if trunk is None:
         return 1e-6  # no norm is taken over
-    with torch.device("meta"):
-        head = getattr(create_model(trunk, pretrained=False), "head", None)
+    try:
+        if ":" in trunk:
+            raise ValueError("it is a place, no name of timm's")
+        with torch.device("meta"):
+            head = getattr(create_model(trunk, pretrained=False), "head", None)
+    except Exception as error:  # of a name that is wrong: nearly anything is raised
+        raise CheckpointError(
+            f"timm cannot build the image tower {trunk!r} of {backbone.folder}: {error}"
+        ) from error
     return float(getattr(getattr(head, "norm", None), "eps", 1e-6))
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from imgrank.cli import cli
 from imgrank.errors import CheckpointError, ImgrankError, ModelUnavailable, UsageError
+from imgrank.models.imported import new_folder
 from imgrank.models.origin import read_origin
 from imgrank.models.registry import EMBEDDED, find, verify
 from imgrank.models.spec import read_spec
@@ -175,6 +176,36 @@ def test_nothing_is_overwritten(theirs: Path) -> None:
     assert files(load_settings().models_dir / "theirs") == before
     with pytest.raises(UsageError, match="package itself"):
         run(str(theirs), "--name", "tiny")
+
+
+def test_one_import_of_a_name_at_a_time(tmp_path: Path) -> None:
+    with new_folder(tmp_path, "mine") as folder:
+        (folder / "file").write_text("first")
+        second = new_folder(tmp_path, "mine")
+        with pytest.raises(UsageError, match="importing 'mine' right now"), second:
+            pass
+        assert (folder / "file").read_text() == "first"
+    assert files(tmp_path / "mine") == {"file": b"first"}
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_import_that_was_killed_leaves_nothing_in_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".import-mine").mkdir()
+    (tmp_path / ".import-mine" / "half").write_text("x")
+    with new_folder(tmp_path, "mine") as folder:
+        (folder / "file").write_text("whole")
+    assert files(tmp_path / "mine") == {"file": b"whole"}
+
+
+def test_an_import_says_which_file_it_could_not_read(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: Path, *_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(source))
+
+    monkeypatch.setattr("imgrank.models.backbone_import.shutil.copyfile", refused)
+    with pytest.raises(CheckpointError, match=rf"Permission denied \({theirs}.*\)"):
+        run(str(theirs))
 
 
 def test_an_interrupted_import_leaves_no_model(

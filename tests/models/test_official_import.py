@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,7 @@ def test_sort_asks_with_the_subject(files: Files, home: Path) -> None:
         ({"ln_final.weight": (17,)}, "of another shape: ln_final.weight"),
         ({"adapter.reg_ln.bias": (17,)}, "of another shape: adapter.reg_ln.bias"),
         ({"adapter.reg_tokens": None}, "not a released ranking adapter: 'adapter.reg_tokens'"),
+        ({"visual.trunk.head.fc.weight": (2,)}, "not a released ranking adapter: "),
     ],
 )
 def test_names_that_do_not_fit_are_listed(
@@ -206,6 +209,19 @@ def test_names_that_do_not_fit_are_listed(
         run(files.saved("odd.pt", official), files)
     assert message in str(caught.value)
     assert list((home / "data" / "models").iterdir()) == []  # nothing half done
+
+
+@pytest.mark.parametrize("trunk", ["hf-hub:someone/something", "no_such_tower", 7])
+def test_a_backbone_that_names_another_place(files: Files, tmp_path: Path, trunk: object) -> None:
+    """Nothing is fetched: a socket would fail the test in another way."""
+    folder = tmp_path / "other"
+    shutil.copytree(files.backbone, folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["timm_model_name"] = trunk
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    file = files.saved("whole.pt", files.official)
+    with pytest.raises(CheckpointError, match="timm cannot build the image tower"):
+        run(file, files, "--backbone", str(folder))
 
 
 class Bomb:
@@ -232,6 +248,10 @@ def test_a_damaged_file(files: Files) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match="is damaged"):
         run(file, files)
+    for content in (b"", pickle.dumps(3)[:-1], b"\x80\x02}"):
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            run(file, files)
     (files.root / "cut.safetensors").write_bytes(b"12345678nothing")
     with pytest.raises(CheckpointError, match="is damaged"):
         run(files.root / "cut.safetensors", files)
@@ -245,6 +265,8 @@ def test_a_damaged_file(files: Files) -> None:
         (("--task", "quality={} of it"), "count and no other"),
         (("--task", "quality=a,range=5"), "LOW:HIGH"),
         (("--task", "quality=a,range=5:1"), "does not rise"),
+        (("--task", "quality=a,range=0:inf"), "no end"),
+        (("--task", "quality=a", "--task", "quality=b"), "quality is given twice"),
         (("--task", "="), "is expected"),
         (("--heads", "3"), "3 heads do not divide"),
         (("--rank-heads", "0"), "0 heads do not divide"),
