@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Table", "compute_features", "score_files"]
 
 BATCH = 8
-"""Pictures a batch. Larger ones are slower on a CPU: the feature maps leave its caches."""
+"""Pictures a batch, at least. Larger ones are slower on a CPU: the feature maps leave its caches; a
+model on a GPU says by its source's `batch` that it wants more."""
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all) from the main thread."""
@@ -198,16 +199,20 @@ class _Run:
         """Outcomes of one committed batch after another."""
         batch: list[_Prepared] = []
         skips: list[Skip] = []
-        for result in _bounded_map(self._prepare, files, self.threads):
+        for result in _bounded_map(self._prepare, files, self.threads, self._size):
             if isinstance(result, Skip):
                 skips.append(result)
             else:
                 batch.append(result)
-            if len(batch) + len(skips) >= BATCH:
+            if len(batch) + len(skips) >= self._size():
                 yield [*skips, *self._commit(batch)]
                 batch, skips = [], []
         if batch or skips:
             yield [*skips, *self._commit(batch)]
+
+    def _size(self) -> int:
+        """Asked for again and again: a model tells where it runs once it is loaded."""
+        return max([BATCH, *(source.batch for source in self.sources.values())])
 
     def _prepare(self, file: ImageFile) -> _Prepared | Skip:
         """Runs in a worker thread: everything that needs no model."""
@@ -282,7 +287,10 @@ class _Run:
 
 
 def _bounded_map(
-    work: Callable[[ImageFile], _Prepared | Skip], files: Sequence[ImageFile], threads: int
+    work: Callable[[ImageFile], _Prepared | Skip],
+    files: Sequence[ImageFile],
+    threads: int,
+    size: Callable[[], int],
 ) -> Iterator[_Prepared | Skip]:
     """`map` over a pool of threads, in order: while a batch is computed the next is decoded.
 
@@ -293,7 +301,7 @@ def _bounded_map(
     try:
         for file in files:
             waiting.append(pool.submit(work, file))
-            if len(waiting) >= 2 * BATCH + 2 * threads:
+            if len(waiting) >= 2 * size() + 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

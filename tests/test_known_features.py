@@ -31,6 +31,7 @@ class Source:
 
     identity = "source.1"
     kept = frozenset({"pooled", "grid"})
+    batch = 1
 
     def prepare(self, data: bytes) -> np.ndarray:
         from imgrank.images.decode import decode

@@ -25,6 +25,7 @@ class MeanSource:
 
     identity = "mean.1"
     kept = frozenset({"pooled", "grid"})
+    batch = 1
 
     def __init__(self) -> None:
         self.prepared = 0
@@ -188,6 +189,20 @@ def test_progress_counts_up_to_all(folder: Path, store: Store, ranker: MeanRanke
     assert seen[0] == (0, 21)
     assert seen[-1] == (21, 21)
     assert seen == sorted(seen)
+
+
+def test_a_model_that_wants_larger_batches_gets_them_once_it_is_loaded(
+    folder: Path, store: Store, ranker: MeanRanker
+) -> None:
+    source, compute = ranker.source, ranker.source.compute
+
+    def load(prepared: Sequence[Any]) -> list[Features]:
+        source.batch = 10
+        return compute(prepared)
+
+    source.compute = load  # type: ignore[method-assign]
+    score_files(files(folder), [job(ranker, "red")], store)
+    assert source.batches == [BATCH, 10, 20 - BATCH - 10]
 
 
 def test_no_more_pictures_are_in_flight_than_two_batches_and_two_a_thread(

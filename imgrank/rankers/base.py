@@ -72,6 +72,11 @@ class FeatureSource(Protocol):
         """Feature names worth keeping in the store; others are recomputed."""
         ...
 
+    @property
+    def batch(self) -> int:
+        """Pictures that it had best be given at once, 1 if that is the same to it."""
+        ...
+
     def prepare(self, data: bytes) -> Any:
         """Decode and resize; runs in worker threads, must be thread-safe and torch-free.
 

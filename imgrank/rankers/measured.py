@@ -28,6 +28,7 @@ class MeasuredSource:
     identity: str
     kept: frozenset[str]
     prepare: Callable[[bytes], Mapping[str, float | None]]
+    batch: int = 1
 
     def compute(self, prepared: Sequence[Any]) -> list[Features]:
         """The measures as they are: all the work is done in the worker threads."""

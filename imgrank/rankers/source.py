@@ -102,6 +102,11 @@ class BackboneSource:
         return "; ".join(filter(None, (self._placed, precise)))
 
     @property
+    def batch(self) -> int:
+        """That of the loaded model; 1 while none is loaded, or on ONNX Runtime."""
+        return self._backbone.batch if self._backbone and not self._ran else 1
+
+    @property
     def backbone(self) -> Backbone:
         """The model, loaded at first use."""
         if self._backbone is None:
