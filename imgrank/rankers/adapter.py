@@ -83,12 +83,10 @@ class AdapterRanker:
             if query.task not in self.tasks:
                 raise UsageError(f"{self.name} was not trained for '{query.text}'.")
         adapter, tokens = self._load(), self._tokens(features)
+        texts = [self._text_tokens(q) for q in queries]  # may load a text tower, on all threads
         threads = one_thread() if adapter.config.width < WIDE else nullcontext()
         with torch.inference_mode(), threads:
-            columns = [
-                adapter.scores(adapter.encode(tokens, self._text_tokens(q))).tolist()
-                for q in queries
-            ]
+            columns = [adapter.scores(adapter.encode(tokens, text)).tolist() for text in texts]
         return [[Score(value) for value in row] for row in zip(*columns, strict=True)]
 
     def compare(self, first: Features, second: Features, query: Query) -> float | None:
