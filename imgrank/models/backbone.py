@@ -41,6 +41,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from imgrank.errors import CheckpointError
 from imgrank.models import towers
 from imgrank.models.device import halving, solo_pool
 from imgrank.models.digests import cache_file
@@ -155,6 +156,8 @@ class Backbone:
         """uint8 [B, S, S, 3] (or B arrays [S, S, 3]), upright RGB -> features of each picture.
 
         float16, whether fresh or kept by the store: a score never depends on which.
+        Raises CheckpointError if an embedding is no number: such a score would look as if the
+        picture lacked what was asked for.
         """
         pictures = list(pixels)
         _ = self.visual, self.precision  # made once, before the threads need them
@@ -178,6 +181,12 @@ class Backbone:
     def _encode(self, pixels: Sequence[Pixels]) -> list[Features]:
         tensors = self.image_features(np.stack(pixels))
         arrays = {name: value.half().cpu().numpy() for name, value in tensors.items()}
+        if not np.isfinite(arrays["pooled"]).all():
+            raise CheckpointError(
+                f"the backbone {self.name} gives values that are no numbers: its weights are "
+                "damaged, or the precision is too low for them. Try --precision float32, or fetch "
+                "it again."
+            )
         return [{name: array[i] for name, array in arrays.items()} for i in range(len(pixels))]
 
     @torch.inference_mode()
@@ -241,8 +250,8 @@ def describe(
 
     A merges file is recorded if the folder holds one named `merges.txt.gz`.
     image_size: side of the input in pixels, if it shall not be the config's own.
-    Raises CheckpointError if a tower or the tokenizer cannot be loaded, MissingExtra if that needs
-    an extra; the record is then what it was before.
+    Raises CheckpointError if a tower or the tokenizer cannot be loaded or gives no numbers,
+    MissingExtra if that needs an extra; the record is then what it was before.
     """
     record: dict[str, Any] = {"format": FORMAT, "name": name, "statistics": list(statistics)}
     if (folder / "merges.txt.gz").is_file():
@@ -273,6 +282,10 @@ def _measured(folder: Path) -> dict[str, Any]:
     features = backbone.image_features(np.zeros((1, S, S, 3), np.uint8))
     widths = {kind: value.shape[-1] for kind, value in features.items() if kind != "pooled"}
     embed = features["pooled"].shape[-1]
+    if not all(bool(value.isfinite().all()) for value in (tokens, *features.values())):
+        raise CheckpointError(
+            f"{folder} gives values that are no numbers: its weights are damaged."
+        )
     return {
         "widths": {**widths, "text": tokens.shape[-1], "embed": embed},
         "grid_tokens": features["grid"].shape[1],

@@ -70,17 +70,23 @@ class LinearRanker:
                 raise UsageError(f"{self.name} was not trained for '{query.text}'.")
         if not features:
             return []
-        weight, bias = self._load()
         pooled = np.stack([f["pooled"] for f in features]).astype(np.float32)  # [B, E]
+        weight, bias = self._load(pooled.shape[1])
         return [[Score(float(value) + bias)] * len(queries) for value in pooled @ weight]
 
-    def _load(self) -> tuple[NDArray[np.float32], float]:
-        """w [E], b."""
+    def _load(self, width: int) -> tuple[NDArray[np.float32], float]:
+        """w [E], b; width: E of the backbone."""
         if self._head is None:
             from imgrank.models.checkpoint import load_arrays
 
             arrays = load_arrays(self.folder)
             if sorted(arrays) != ["bias", "weight"] or arrays["weight"].ndim != 1:
                 raise CheckpointError(f"{self.folder} holds no weight [E] and bias.")
+            if len(arrays["weight"]) != width:
+                raise CheckpointError(
+                    f"{self.folder} is a head for embeddings of {len(arrays['weight'])} numbers; "
+                    f"those of {self.source.spec.name} have {width}. Import it again with the "
+                    "backbone that it was made for."
+                )
             self._head = arrays["weight"], float(arrays["bias"].reshape(-1)[0])
         return self._head

@@ -15,7 +15,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from imgrank.errors import CheckpointError
 from imgrank.models import towers
@@ -375,6 +375,22 @@ def test_describe_leaves_the_record_as_it_was_where_it_fails(lite: Path, tmp_pat
     with pytest.raises(CheckpointError, match="OpenCLIP cannot load"):
         describe(folder, "lite")
     assert (folder / "imgrank.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("tensor", ["visual.conv1.weight", "ln_final.weight"])
+def test_weights_that_are_no_numbers_are_refused(vit: Path, tmp_path: Path, tensor: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(vit, folder)
+    weights = folder / "open_clip_model.safetensors"
+    state = {name: tensor.clone() for name, tensor in load_file(weights).items()}
+    state[tensor].fill_(float("nan"))
+    save_file(state, weights)
+    with pytest.raises(CheckpointError, match="no numbers"):
+        describe(folder, "vit")
+    (folder / "imgrank.json").unlink(missing_ok=True)  # as one by its path may have none
+    if tensor.startswith("visual."):
+        with pytest.raises(CheckpointError, match=r"no numbers.*--precision float32"):
+            Backbone(folder).encode_images(pixels(2))
 
 
 def test_no_pictures_have_no_features(lite: Path) -> None:

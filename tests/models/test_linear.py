@@ -201,3 +201,11 @@ def test_damaged_tensors_are_named(tmp_path: Path) -> None:
     x = {"pooled": np.zeros(EMBED, np.float16)}
     with pytest.raises(CheckpointError, match=r"no weight \[E\]"):
         load_ranker("head").score([x], [parse("by aesthetics")])
+
+
+def test_a_head_of_another_width_is_said(tmp_path: Path) -> None:
+    """A backbone without a record does not tell its width when the head is imported."""
+    imported(tmp_path)
+    x = {"pooled": np.zeros(EMBED + 1, np.float16)}
+    with pytest.raises(CheckpointError, match="embeddings of 384 numbers; those of tiny have 385"):
+        load_ranker("head").score([x], [parse("by aesthetics")])
