@@ -59,11 +59,12 @@ def pull(
     """
     from imgrank.models.plan import plan
     from imgrank.models.registry import EMBEDDED, listed
+    from imgrank.models.wish import embedded
     from imgrank.settings import load_settings
 
     settings = load_settings(offline=offline)
     with Transfer(quiet) as transfer:
-        if (EMBEDDED / wish).is_dir() and Path(wish).name == wish and name is None:
+        if embedded(wish) and name is None:
             transfer.notify(f"{wish} comes with imgrank: nothing to fetch")
             return _ready(wish, EMBEDDED / wish, settings, transfer)
         if dry_run and settings.offline and wish in listed():

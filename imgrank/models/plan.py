@@ -7,30 +7,32 @@ large is on its way.
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from imgrank.errors import CheckpointError, MissingExtra, ModelUnavailable, UsageError
+from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.models import checkpoint
-from imgrank.models.convert import tag_config
-from imgrank.models.hub import RemoteFile, Repository, fetch, look_up, refuse_offline
+from imgrank.models.hub import RemoteFile, Repository, look_up, refuse_offline
 from imgrank.models.lock import Locked, locked
-from imgrank.models.origin import Origin, read_origin
+from imgrank.models.origin import ORIGIN, Origin, read_origin
+from imgrank.models.published import backbone_config, own_config
 from imgrank.models.registry import EMBEDDED, entries, find, listed
 from imgrank.models.spec import CONFIG, read_spec
-from imgrank.models.wish import TOKENIZER, Wish, choose_backbone, choose_head, parse_wish
+from imgrank.models.wish import (
+    Wish,
+    choose_backbone,
+    choose_head,
+    folder_name,
+    parse_wish,
+)
 from imgrank.settings import Settings
 
-__all__ = ["Plan", "backbone_by_digest", "check_disk", "plan", "staging"]
-
-SMALL = 1_000_000  # bytes: no config of a model is larger
+__all__ = ["Plan", "backbone_by_digest", "check_disk", "origin_there", "plan", "staging"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def backbone_by_digest(digest: str, settings: Settings) -> Path | None:
 
 def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> Plan:
     folder = settings.models_dir / wish.name
-    there = _there(folder, wish)
+    there = origin_there(folder, wish)
     row = locked(settings).get(wish.key)
     fixed = wish.asked if wish.by_commit else "" if update else _fixed(wish, row, there)
     if there and there.revision == fixed:
@@ -176,11 +178,16 @@ def _nothing_to_do(
     )
 
 
-def _there(folder: Path, wish: Wish) -> Origin | None:
+def origin_there(folder: Path, wish: Wish) -> Origin | None:
     """The origin of the model that has this name. Raises UsageError if it is another's."""
     if not folder.exists():
         return None
     there = read_origin(folder)
+    if there is None and (folder / ORIGIN).is_file():
+        raise UsageError(
+            f"{folder / ORIGIN} cannot be read, so nobody knows whose model this is. If it was "
+            f"pulled: imgrank models remove {folder.name}, then pull it again."
+        )
     if there is None or there.repository != wish.repository:
         whose = f"from {there.origin}" if there else "your own"
         raise UsageError(
@@ -192,8 +199,12 @@ def _there(folder: Path, wish: Wish) -> Origin | None:
 def _agree(repository: Repository, wish: Wish, row: Locked | None) -> None:
     """Raises ModelUnavailable if the Hub promises other content than registry or lock file."""
     promises = [
-        ("the registry", wish.listed.files if wish.listed else {}, f"hf:{wish.repository}"),
-        ("models.lock.json", row.files if row else {}, f"{wish.text} --update"),
+        (
+            "the registry",
+            wish.listed.files if wish.listed else {},
+            _past_the_registry(wish),
+        ),
+        ("models.lock.json", row.files if row else {}, f"imgrank models pull {wish.text} --update"),
     ]
     for who, files, instead in promises:
         for name, facts in files.items():
@@ -204,8 +215,15 @@ def _agree(repository: Repository, wish: Wish, row: Locked | None) -> None:
                     f"{name} of {wish.repository}@{repository.revision[:8]} is not what {who} "
                     "says (its sha256 differs, or it is gone): the repository was rewritten, or "
                     "this is not the Hub. Nothing was fetched; if you trust what is there now: "
-                    f"imgrank models pull {instead}"
+                    f"{instead}"
                 )
+
+
+def _past_the_registry(wish: Wish) -> str:
+    """The command that takes what a repository holds now under the same name."""
+    if wish.listed and wish.listed.convert:
+        return f"get the file by hand, then imgrank models import {wish.listed.convert} FILE"
+    return f"imgrank models pull hf:{wish.repository} --as {wish.name}"
 
 
 def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pickle: bool) -> Plan:
@@ -226,10 +244,10 @@ def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pick
         return _with(base, repository, wish.listed.kind, weights, (), needs=needs)
     if CONFIG in names or wish.architecture:
         weights, small = choose_backbone(repository, wish, allow_pickle)
-        config = _backbone_config(wish, repository)
+        config = backbone_config(wish, repository)
         return _with(base, repository, "backbone", weights, small, config)
     if checkpoint.CONFIG in names and checkpoint.WEIGHTS in names:
-        config = _own_config(repository)
+        config = own_config(repository)
         small = tuple(name for name in (checkpoint.CONFIG, checkpoint.CARD) if name in names)
         needs = _needs(config, repository.name, settings, allow_pickle)
         return _with(base, repository, config["kind"], checkpoint.WEIGHTS, small, config, needs)
@@ -253,61 +271,6 @@ def _with(
     return replace(
         base, kind=kind, weights=weights, files=files, config=dict(config or {}), needs=needs
     )
-
-
-def _backbone_config(wish: Wish, repository: Repository) -> dict[str, Any]:
-    """Raises MissingExtra, or ModelUnavailable for what could not be loaded anyway."""
-    if CONFIG in repository.files:
-        config = _read_small(repository, CONFIG)
-    else:
-        config = tag_config(wish.architecture, wish.tag)
-    model = config.get("model_cfg")
-    text = model.get("text_cfg") if isinstance(model, dict) else None
-    if not isinstance(text, dict):
-        raise ModelUnavailable(f"{CONFIG} of {repository.name} describes no OpenCLIP model.")
-    if elsewhere := text.get("hf_model_name"):
-        raise ModelUnavailable(
-            f"the text tower of {repository.name} is built from another repository ({elsewhere}), "
-            "which imgrank does not fetch. Take a model with OpenCLIP's own text tower."
-        )
-    if tokenizer := text.get("hf_tokenizer_name"):
-        if not any(name in repository.files for name in TOKENIZER):
-            raise ModelUnavailable(
-                f"the tokenizer of {repository.name} is in another repository ({tokenizer}), "
-                "which imgrank does not fetch."
-            )
-        if importlib.util.find_spec("transformers") is None:
-            raise MissingExtra(f"the tokenizer of {wish.text}", "siglip")
-    return config
-
-
-def _own_config(repository: Repository) -> dict[str, Any]:
-    config = _read_small(repository, checkpoint.CONFIG)
-    if "format" not in config or not isinstance(config.get("kind"), str):
-        raise ModelUnavailable(
-            f"{repository.name} is no checkpoint of imgrank's: its {checkpoint.CONFIG} is another "
-            "program's. imgrank takes its own checkpoints and OpenCLIP backbones."
-        )
-    if config["format"] != checkpoint.FORMAT:
-        raise ModelUnavailable(
-            f"{repository.name} has format {config['format']!r}, this imgrank reads "
-            f"{checkpoint.FORMAT}. Upgrade imgrank."
-        )
-    return config
-
-
-def _read_small(repository: Repository, name: str) -> dict[str, Any]:
-    if repository.files[name].bytes > SMALL:
-        raise ModelUnavailable(f"{name} of {repository.name} is too large to be a config.")
-    with tempfile.TemporaryDirectory(prefix="imgrank-") as folder:
-        text = fetch(repository, name, Path(folder)).read_bytes()
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise ModelUnavailable(f"{name} of {repository.name} is not a JSON object.")
-    return content
 
 
 def _needs(
@@ -353,7 +316,8 @@ def _named(wish: Wish, name: str, settings: Settings) -> Wish:
     same = there and there.repository == wish.repository and wish.asked in ("", there.revision)
     if not same and ((settings.models_dir / name).exists() or (EMBEDDED / name).exists()):
         name = f"{name}-{wish.asked[:8] or 'hub'}"
-    return replace(wish, name=name)
+    # A checkpoint's config, written by others, had a say in this: it must not lead elsewhere.
+    return replace(wish, name=folder_name(re.sub(r"[^\w.+-]", "-", name)))
 
 
 def _to_fetch(found: Plan, folder: Path) -> int:

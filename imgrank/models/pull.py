@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,14 @@ from imgrank.models.convert import to_safetensors, write_config
 from imgrank.models.hub import Repository, fetch, refuse_offline
 from imgrank.models.lock import Locked, lock, locked
 from imgrank.models.origin import ORIGIN, Origin, write_origin
-from imgrank.models.plan import Plan, backbone_by_digest, check_disk, plan, staging
+from imgrank.models.plan import (
+    Plan,
+    backbone_by_digest,
+    check_disk,
+    origin_there,
+    plan,
+    staging,
+)
 from imgrank.models.registry import find
 from imgrank.models.spec import CONFIG, RECORD, WEIGHTS, file_sha256
 from imgrank.settings import Settings
@@ -88,7 +95,7 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         notify(f"fetching {found.name} from {found.repository}@{found.revision[:12]}")
-        fetched = _fetch(found, folder, counter)
+        fetched = _fetch(found, settings, folder, counter)
         source = _convert(found, settings, folder, notify)
         kept = {name: facts for name, facts in fetched.items() if name not in source}
         _tidy(folder, found)
@@ -110,6 +117,7 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
             source=source,
         )
         write_origin(folder, origin)
+        origin_there(target, found.parsed)  # minutes have passed since the plan: still nobody's?
         _into_place(folder, target)
     lock(settings, found.parsed.key, Locked(found.revision, fetched))
     return target
@@ -135,12 +143,14 @@ def _alone(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _fetch(found: Plan, folder: Path, counter: _Counter) -> Facts:
+def _fetch(found: Plan, settings: Settings, folder: Path, counter: _Counter) -> Facts:
     """All files of the plan, checked; their sha256 and sizes by name."""
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's, with half files
+    promises = _promises(found, settings)
     files = {file.name: file for file in found.files}
+    # The client's half files; and whatever an earlier pull under this name, of another repository
+    # or commit, has left: OpenCLIP takes weights and config by their names.
+    _only(folder, files)
     repository = Repository(found.repository, found.revision, files, found.licence)
-    known = found.parsed.listed.files if found.parsed.listed else {}
     facts: Facts = {}
     end = counter.done
     for file in found.files:
@@ -148,14 +158,26 @@ def _fetch(found: Plan, folder: Path, counter: _Counter) -> Facts:
         end += file.bytes
         counter.end_at(end)
         facts[file.name] = _facts(path, file.sha256)
-        wanted = known.get(file.name, {}).get("sha256", "")
-        if wanted and facts[file.name]["sha256"] != wanted:
-            path.unlink()
-            raise ModelUnavailable(
-                f"{file.name} of {found.repository} is not the file that the registry names (its "
-                "sha256 differs). It was deleted, and no model was made of it."
-            )
+        for who, promised in promises.items():
+            wanted = promised.get(file.name, {}).get("sha256", "")
+            if wanted and facts[file.name]["sha256"] != wanted:
+                path.unlink()
+                raise ModelUnavailable(
+                    f"{file.name} of {found.repository} is not the file that {who} names (its "
+                    "sha256 differs). It was deleted, and no model was made of it: the repository "
+                    "was rewritten, or this is not the Hub. Compare it with its page."
+                )
     return facts
+
+
+def _promises(found: Plan, settings: Settings) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """By whom: the files' facts that hold for this commit. Small files, of which the Hub says no
+    sha256, can be compared only once they are here."""
+    known, row = found.parsed.listed, locked(settings).get(found.parsed.key)
+    return {
+        "the registry": known.files if known else {},
+        "models.lock.json": row.files if row and row.revision == found.revision else {},
+    }
 
 
 def _facts(path: Path, sha256: str = "") -> dict[str, Any]:
@@ -206,8 +228,13 @@ def _tidy(folder: Path, found: Plan) -> None:
     keep = {file.name for file in found.files} | {CONFIG, *WEIGHTS}
     if found.kind != "backbone":
         keep = {checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.CARD}
+    _only(folder, keep)
+
+
+def _only(folder: Path, keep: Collection[str]) -> None:
+    """Everything else in the folder goes."""
     for path in folder.iterdir():
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name not in keep:
             path.unlink()
@@ -262,11 +289,11 @@ def _try_checkpoint(found: Plan, settings: Settings, folder: Path) -> None:
 
 def _into_place(folder: Path, target: Path) -> None:
     """The rename that makes it a model; one of another revision steps aside and then goes."""
+    old = target.with_name(f".old-{target.name}")
+    shutil.rmtree(old, ignore_errors=True)  # of a pull that was killed right here
     if not target.exists():
         folder.rename(target)
         return
-    old = target.with_name(f".old-{target.name}")
-    shutil.rmtree(old, ignore_errors=True)
     target.rename(old)
     try:
         folder.rename(target)

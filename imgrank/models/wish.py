@@ -21,7 +21,15 @@ from imgrank.models.origin import COMMIT
 from imgrank.models.registry import EMBEDDED, Listed, listed
 from imgrank.models.spec import CONFIG, RECORD, WEIGHTS
 
-__all__ = ["PICKLES", "Wish", "choose_backbone", "choose_head", "parse_wish"]
+__all__ = [
+    "PICKLES",
+    "Wish",
+    "choose_backbone",
+    "choose_head",
+    "embedded",
+    "folder_name",
+    "parse_wish",
+]
 
 PICKLES = ("open_clip_pytorch_model.bin", "open_clip_model.bin")
 TOKENIZER = (
@@ -80,13 +88,18 @@ def parse_wish(text: str, name: str | None = None) -> Wish:
     Raises UsageError for what cannot be meant, ModelUnavailable for what nobody has published.
     """
     wish = _parse(text.strip(), name)
-    if not _NAME.fullmatch(wish.name):
-        raise UsageError(f"a model cannot be called '{wish.name}': take letters, digits, - and _.")
-    if (EMBEDDED / wish.name).exists():
+    if (EMBEDDED / folder_name(wish.name)).exists():
         raise UsageError(
             f"'{wish.name}' is a model of the package itself. Give another name: --as NAME."
         )
     return wish
+
+
+def folder_name(name: str) -> str:
+    """The name, if a model's folder may have it: never a path. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"a model cannot be called '{name}': take letters, digits, - and _.")
+    return name
 
 
 def _parse(text: str, name: str | None) -> Wish:
@@ -99,7 +112,7 @@ def _parse(text: str, name: str | None) -> Wish:
     if match := _TAG.fullmatch(text):
         return _of_tag(text, name or f"{match[1]}-{match[2]}", match[1], match[2])
     known = listed().get(text)
-    if known is None and Path(text).name == text and (EMBEDDED / text).is_dir():
+    if known is None and embedded(text):
         raise UsageError(f"'{text}' is in the package already: there is nothing to pull.")
     if known is None:
         hint = f" For a repository of the Hub write hf:{text}." if _HF.match(f"hf:{text}") else ""
@@ -121,6 +134,11 @@ def _parse(text: str, name: str | None) -> Wish:
         known.architecture,
         known.tag,
     )
+
+
+def embedded(text: str) -> bool:
+    """Whether this is the name of a model of the package."""
+    return _NAME.fullmatch(text) is not None and (EMBEDDED / text).is_dir()
 
 
 def _of_tag(text: str, name: str, architecture: str, tag: str) -> Wish:

@@ -149,7 +149,8 @@ def test_a_name_of_the_registry(
     assert (found.revision, found.pinned) == (commit, True)
     assert found.warnings == ("its licence (see its page) allows research only",)
     assert (pull(found, settings) / SAFE).read_bytes() == files[SAFE]
-    with pytest.raises(ModelUnavailable, match=r"not what the registry says.*hf:owner/small$"):
+    says = r"not what the registry says.*hf:owner/small --as wrong$"
+    with pytest.raises(ModelUnavailable, match=says):
         plan("wrong", settings)
     other = "open_clip_pytorch_model.safetensors"  # it is what the registry names that is taken
     files |= {other: files[SAFE], SAFE: backbone(2)[SAFE]}

@@ -1,0 +1,109 @@
+"""Repositories that mean harm, folders that another pull left: nothing of them is taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from server import StandIn, sha256
+from small_models import SAFE, backbone
+from test_hub_checkpoints import adapter
+
+from imgrank.errors import ModelUnavailable, UsageError
+from imgrank.models.lock import locked
+from imgrank.models.plan import staging
+from imgrank.models.pull import plan, pull
+from imgrank.models.spec import CONFIG, WEIGHTS, read_spec
+from imgrank.settings import Settings, load_settings
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings()
+
+
+def test_what_another_pull_of_this_name_left_is_not_taken(hub: StandIn, settings: Settings) -> None:
+    other = backbone(1, name=WEIGHTS[1])
+    hub.add("owner/other", other)
+    left = staging(settings, "mine")
+    (left / "folder").mkdir(parents=True)
+    (left / SAFE).write_bytes(backbone(0)[SAFE])  # whole, and OpenCLIP would take it first
+    folder = pull(plan("hf:owner/other", settings, name="mine"), settings)
+    assert not (folder / SAFE).exists()
+    assert read_spec(folder).weights_sha256 == sha256(other[WEIGHTS[1]])
+
+
+def test_a_small_file_that_is_not_the_locked_one(hub: StandIn, settings: Settings) -> None:
+    """The Hub says no sha256 of what it keeps in git, so this is seen once it is here."""
+    commit = hub.add("owner/small", backbone())
+    pull(plan("hf:owner/small", settings), settings)
+    before = locked(settings)
+    files = hub.repos["owner/small"].commits[commit]
+    config = json.loads(files[CONFIG])
+    config["preprocess_cfg"]["mean"] = [0.1] * 3
+    files[CONFIG] = json.dumps(config).encode()
+    found = plan("hf:owner/small", settings, name="copy")
+    with pytest.raises(
+        ModelUnavailable, match=rf"{CONFIG} .* not the file that models\.lock\.json"
+    ):
+        pull(found, settings)
+    assert not (settings.models_dir / "copy").exists()
+    assert not (staging(settings, "copy") / CONFIG).exists()
+    assert locked(settings) == before
+
+
+def test_a_folder_that_appears_during_the_pull_is_not_replaced(
+    hub: StandIn, settings: Settings
+) -> None:
+    hub.add("owner/small", backbone())
+    found = plan("hf:owner/small", settings)
+    mine = settings.models_dir / "small"
+    mine.mkdir(parents=True)
+    (mine / "work.txt").write_text("of days")
+    with pytest.raises(UsageError, match="not overwritten"):
+        pull(found, settings)
+    assert (mine / "work.txt").read_text() == "of days"
+    assert locked(settings) == {}
+
+
+@pytest.mark.parametrize("revision", ["y/../../", "a/b", "v 1\x1b"])
+def test_a_checkpoint_cannot_lead_its_backbone_elsewhere(
+    hub: StandIn, settings: Settings, revision: str
+) -> None:
+    commit = hub.add("owner/small", backbone(), tag=revision)
+    hub.add("owner/theirs", backbone(1))
+    theirs = pull(plan("hf:owner/theirs", settings, name="small"), settings)
+    facts = {"name": "small", "digest": f"sha256:{'0' * 64}", "origin": "hf:owner/small"}
+    hub.add("owner/rank", adapter(**facts, revision=revision))
+    needs = plan("hf:owner/rank", settings).needs
+    assert needs is not None
+    assert needs.revision == commit
+    assert Path(needs.name).name == needs.name
+    assert staging(settings, needs.name).parent == settings.models_dir
+    with pytest.raises(ModelUnavailable, match="of digest"):
+        pull(plan("hf:owner/rank", settings), settings)
+    assert sorted(path.name for path in settings.models_dir.iterdir() if path.name[0] != ".") == [
+        "small", needs.name]  # fmt: skip
+    assert (theirs / SAFE).read_bytes() == backbone(1)[SAFE]
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (b"[" * 900_000, "not a JSON object"),
+        (b'{"format": 1, "kind": "rarl"}', "cannot run: rarl"),
+    ],
+)
+def test_configs_that_cannot_be_used(
+    hub: StandIn, settings: Settings, config: bytes, says: str
+) -> None:
+    hub.add("owner/rank", {**adapter(), "config.json": config})
+    with pytest.raises(ModelUnavailable, match=says):
+        plan("hf:owner/rank", settings)
+
+
+@pytest.mark.parametrize("wish", ["..", ""])
+def test_a_path_is_no_model_of_the_package(settings: Settings, wish: str) -> None:
+    with pytest.raises(UsageError, match="nothing to pull that is called"):
+        plan(wish, settings)
