@@ -27,10 +27,10 @@ import numpy.typing as npt
 
 from imgrank.errors import DataError, ImgrankError
 from imgrank.evaluate.metrics import bootstrap
-from imgrank.images.decode import decode, to_square
 from imgrank.images.reading import read_file
 from imgrank.models.backbone import Backbone
 from imgrank.rankers.prompts import TEMPLATES
+from imgrank.rankers.source import BackboneSource
 
 __all__ = [
     "Presence",
@@ -156,11 +156,11 @@ def read_labels(root: Path) -> dict[Path, frozenset[str]]:
 
 
 def embed_pictures(backbone: Backbone, paths: Sequence[Path], feature: str = "pooled") -> Matrix:
-    """One feature of each picture, [N, ...], decoded as a sort does it."""
-    size, rows = backbone.image_size, []
+    """One feature of each picture, [N, ...], decoded and resized as a sort does it."""
+    source, rows = BackboneSource(backbone.spec), []
     for start in range(0, len(paths), backbone.batch):
         part = paths[start : start + backbone.batch]
-        pixels = [to_square(decode(read_file(path), size), size) for path in part]
+        pixels = [source.prepare(read_file(path)) for path in part]
         rows += [features[feature] for features in backbone.encode_images(pixels)]
     return np.stack(rows).astype(np.float32)
 
