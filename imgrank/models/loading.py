@@ -157,6 +157,8 @@ def _override(model: nn.Module, tower: Tower, overrides: Mapping[str, Tensor], n
 def _model_config(spec: BackboneSpec) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((spec.folder / CONFIG).read_text(encoding="utf-8"))
     model: dict[str, Any] = config["model_cfg"]  # `read_spec` has looked at it
+    if not isinstance(model.get("text_cfg", {}), dict):
+        raise CheckpointError(f"{spec.folder / CONFIG} has a text_cfg that is no table.")
     return model
 
 

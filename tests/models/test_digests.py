@@ -65,7 +65,9 @@ def test_a_file_of_this_moment_is_not_remembered(
     assert len(hashed) == 2
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"PATH": [1, 2]}', '{"PATH": "x"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", "{", '{"PATH": [1, 2]}', '{"PATH": "x"}', "[" * 100_000]
+)
 def test_a_damaged_memory_is_no_memory(tmp_path: Path, hashed: list[Path], content: str) -> None:
     path, memory = tmp_path / "weights", tmp_path / "memory.json"
     path.write_bytes(b"abc")

@@ -312,6 +312,19 @@ def test_a_text_tower_that_openclip_would_fetch_is_refused(tmp_path: Path) -> No
         Backbone(folder).image_features(pixels(64))
 
 
+def test_a_text_tower_without_a_table_is_refused(tmp_path: Path) -> None:
+    folder = make(tmp_path / "odd", config(VIT))
+    path = folder / "open_clip_config.json"
+    written = json.loads(path.read_text())
+    written["model_cfg"]["text_cfg"] = None
+    path.write_text(json.dumps(written))
+    backbone = Backbone(folder)
+    with pytest.raises(CheckpointError, match="text_cfg that is no table"):
+        backbone.tokenize(["a cat"])
+    with pytest.raises(CheckpointError, match="text_cfg that is no table"):
+        _ = backbone.visual
+
+
 def test_a_load_says_nothing(
     folders: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
