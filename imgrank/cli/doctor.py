@@ -42,6 +42,8 @@ def doctor(as_json: bool) -> int:
 
     Exits with 3 if a model is damaged or the embedded ones are missing. Opens no socket.
     """
+    from imgrank.results.output import visible
+
     found = examine()
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -49,7 +51,7 @@ def doctor(as_json: bool) -> int:
         for section, facts in found.items():
             click.echo(f"{section}:")
             for name, value in facts.items():
-                click.echo(f"  {name}: {value}")
+                click.echo(visible(f"  {name}: {value}"))
     whole = all(state == "ok" for state in found["models"].values())
     return 0 if whole and DEFAULT_BACKBONE in found["models"] else 3
 
@@ -97,17 +99,29 @@ def examine() -> dict[str, dict[str, Any]]:
 
 def _hub(settings: Settings) -> dict[str, str]:
     """How the Hub would be reached; values that may hold a password are not shown."""
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import constants
+
+    from imgrank.models.hub_errors import without_password
 
     proxies = [name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
     off = f"off, by {settings.offline_by}"
     return {
         "access": off if settings.offline else "only by `imgrank models pull` and `push`",
-        "endpoint": os.environ.get("HF_ENDPOINT", "").strip() or f"{constants.ENDPOINT} (its own)",
-        "token": "there" if get_token() else "none: private and gated repositories need one",
+        "endpoint": without_password(os.environ.get("HF_ENDPOINT", "").strip())
+        or f"{constants.ENDPOINT} (its own)",
+        "token": _token(),
         "HF_HOME": constants.HF_HOME,
         "proxies": ", ".join(proxies) or "none set",
     }
+
+
+def _token() -> str:
+    from huggingface_hub import get_token
+
+    try:
+        return "there" if get_token() else "none: private and gated repositories need one"
+    except OSError as error:
+        return f"cannot be read: {error}"
 
 
 def _device(wish: str) -> str:

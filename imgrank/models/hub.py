@@ -12,7 +12,8 @@ time of a call, endpoint and token are handed to each call and offline is refuse
 * Time is bounded. A look-up takes one try of HF_HUB_ETAG_TIMEOUT seconds (10). The client tries a
   download that gives no byte for HF_HUB_DOWNLOAD_TIMEOUT seconds (10) six times, a second apart;
   a HEAD request that stalls or a server that fails (408, 429, 5xx) at most seven times, in less
-  than seven minutes. Calls of an upload, for which the client sets no limit, get `UPLOAD_TIMEOUT`.
+  than seven minutes, but for a 429 that asks for a longer wait (Retry-After): the client obeys.
+  Calls of an upload, for which the client sets no limit, get `UPLOAD_TIMEOUT`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import ModelUnavailable
-from imgrank.models.hub_errors import explained
+from imgrank.models.hub_errors import explained, without_password
 from imgrank.models.spec import file_sha256
 from imgrank.settings import Settings
 
@@ -168,8 +169,8 @@ def check(path: Path, remote: RemoteFile, repository: Repository) -> None:
     if not remote.sha256 and not remote.blob:
         path.unlink()
         raise ModelUnavailable(
-            f"{endpoint()} gives no hash of {remote.name} in {repository.name}, so it cannot be "
-            "checked and is not kept. If HF_ENDPOINT names a mirror, use another."
+            f"{without_password(endpoint())} gives no hash of {remote.name} in {repository.name}, "
+            "so it cannot be checked and is not kept. If HF_ENDPOINT names a mirror, use another."
         )
     if difference := _differs(path, remote):
         path.unlink()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from imgrank.errors import ImgrankError, ModelUnavailable
 
-__all__ = ["explained"]
+__all__ = ["explained", "without_password"]
 
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 TOKEN = "set HF_TOKEN to a token that may read it, or run `hf auth login`"
@@ -34,7 +35,13 @@ def explained(
         raise
     except Exception as error:  # one place for a whole library and its transport
         what = f"{file} of {repository}" if file else repository
-        raise ModelUnavailable(_sentence(error, what, repository, revision, endpoint)) from error
+        text = _sentence(error, what, repository, revision, endpoint)
+        raise ModelUnavailable(without_password(text)) from error
+
+
+def without_password(text: str) -> str:
+    """What stands before the host of an address may be a password; it is not shown."""
+    return re.sub(r"(?<=://)[^/\s@]*@", "", text)
 
 
 def _sentence(
@@ -46,6 +53,16 @@ def _sentence(
     wrapped = isinstance(error, errors.LocalEntryNotFoundError) or type(error) is RuntimeError
     if wrapped and isinstance(cause, Exception):
         return _sentence(cause, what, repository, revision, endpoint)
+    if isinstance(error, errors.HFValidationError):
+        return (
+            f"'{repository}' cannot be a repository of the Hub. Its name is OWNER/REPOSITORY, in "
+            "letters, digits and - _ . alone, as its page shows it."
+        )
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"HF_TOKEN, or what `hf auth login` kept, holds characters that no token has; {what} "
+            "was not asked for. Set it anew."
+        )
     if isinstance(error, errors.OfflineModeIsEnabled):
         return f"{what}: HF_HUB_OFFLINE forbids the network. Unset it to reach the Hub."
     if isinstance(error, errors.GatedRepoError):

@@ -15,6 +15,7 @@ from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models import checkpoint
 from imgrank.models.card import backbone_metadata, for_hub, metadata
 from imgrank.models.hub import endpoint, refuse_offline, uploading
+from imgrank.models.hub_errors import without_password
 from imgrank.models.origin import read_origin
 from imgrank.models.spec import CONFIG, RECORD, file_sha256, read_spec
 from imgrank.models.wish import TOKENIZER
@@ -55,8 +56,8 @@ def push(
 
         if not api.token:
             raise ModelUnavailable(
-                f"publishing at {endpoint()} needs a token that may write: make one in the "
-                "settings of your account, then set HF_TOKEN or run `hf auth login`."
+                f"publishing at {without_password(endpoint())} needs a token that may write: make "
+                "one in the settings of your account, then set HF_TOKEN or run `hf auth login`."
             )
         api.create_repo(name, private=private, exist_ok=True)
         operations = [CommitOperationAdd(path.name, str(path)) for path in files]
