@@ -107,7 +107,7 @@ def _removable(name: str, settings: Settings) -> Path:
         raise UsageError(
             f"{folder} is not in {settings.models_dir}; what you put elsewhere is yours to delete."
         )
-    return folder
+    return settings.models_dir / folder.resolve().name  # not a link elsewhere that leads to it
 
 
 def _consequences(folder: Path, settings: Settings) -> list[str]:

@@ -98,11 +98,9 @@ def _pull(found: Plan, settings: Settings, transfer: Transfer) -> int:
 
 
 def _ready(name: str, folder: Path, settings: Settings, transfer: Transfer) -> int:
-    from imgrank.models.catalogue import describe, example
+    from imgrank.models.catalogue import describe, sort_line
 
-    known = describe(name, settings)
-    line = f'imgrank sort PHOTOS "{example(known)}" --model {name}'
-    transfer.notify(f"{name} is ready: {line}")
+    transfer.notify(f"{name} is ready: {sort_line(describe(name, settings))}")
     click.echo(str(folder))
     return 0
 

@@ -254,7 +254,9 @@ def _task(task: str, values: Mapping[str, Any]) -> list[str]:
     lines = [head]
     if values.get("prompt"):
         lines.append(f'  prompt "{values["prompt"]}"')
-    return [*lines, *(f"  {_figure(figure)}" for figure in values.get("measured", ()))]
+    figures = values.get("measured")
+    rows = [row for row in figures if isinstance(row, dict)] if isinstance(figures, list) else []
+    return [*lines, *(f"  {_figure(row)}" for row in rows)]
 
 
 def _figure(figure: Mapping[str, Any]) -> str:
@@ -265,18 +267,18 @@ def _figure(figure: Mapping[str, Any]) -> str:
             continue
         words = [name.replace("_", " ")]
         words += [str(figure[name])] if name in figure else []
-        low_high = figure.get(f"{name}_interval")
-        parts.append(" ".join([*words, f"[{low_high[0]}, {low_high[1]}]"] if low_high else words))
+        words += [str(figure[f"{name}_interval"])] if figure.get(f"{name}_interval") else []
+        parts.append(" ".join(words))
     count = f" (n = {figure['n']})" if "n" in figure else ""
     return f"{figure.get('data', 'measured')}{count}: {'; '.join(parts)}"
 
 
 def _next(known: Known) -> str:
-    from imgrank.models.catalogue import example
+    from imgrank.models.catalogue import sort_line
 
     if known.state == "not here":
         return f"imgrank models pull {known.name}"
-    return f'imgrank sort PHOTOS "{example(known)}" --model {known.call}' if known.here else ""
+    return sort_line(known) if known.here else ""
 
 
 def _show_card(known: Known) -> int:

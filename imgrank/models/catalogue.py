@@ -6,6 +6,7 @@ Three places know something: the folder on this machine (`registry.Entry`), the 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from imgrank.models.spec import read_spec
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
-__all__ = ["Known", "Pinned", "State", "catalogue", "describe", "example"]
+__all__ = ["Known", "Pinned", "State", "catalogue", "describe", "sort_line"]
 
 State = Literal["embedded", "here", "not here", "unpublished", "damaged"]
 Pinned = Literal[
@@ -100,15 +101,23 @@ def describe(name: str, settings: Settings) -> Known:
         return _of_listed(known, locks)
 
 
-def example(known: Known) -> str:
+def _example(known: Known) -> str:
     """An instruction that this model answers: "by image quality", "a cat"."""
     for task in known.tasks:
         if task == "count":
             return "by the number of cats"
         if task in tasks():
             return f"by {max(tasks()[task].phrases[:2], key=len)}"
-        return str(known.tasks[task].get("prompt", task))
+        prompt = str(known.tasks[task].get("prompt") or task)
+        # It is printed within quotes, to be copied into a shell, and others wrote it.
+        if prompt.isprintable() and not set(prompt) & set('"$`\\!'):
+            return prompt
     return "a cat"
+
+
+def sort_line(known: Known) -> str:
+    """A command that sorts with a model that is here."""
+    return f'imgrank sort PHOTOS "{_example(known)}" --model {shlex.quote(known.call)}'
 
 
 def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> Known:

@@ -18,6 +18,7 @@ from typing import Any
 
 from imgrank.errors import CheckpointError
 from imgrank.models.atomic import write_json
+from imgrank.models.origin import COMMIT
 from imgrank.settings import Settings
 
 __all__ = ["Locked", "lock", "lock_path", "locked"]
@@ -52,14 +53,21 @@ def locked(settings: Settings) -> Mapping[str, Locked]:
             raise CheckpointError(
                 f"{path} has format {table['format']!r}, this imgrank reads {FORMAT}. Upgrade it."
             )
-        return {
-            origin: Locked(str(row["revision"]), dict(row.get("files", {})))
-            for origin, row in table["models"].items()
-        }
+        return {origin: _row(row) for origin, row in table["models"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a lock file ({error!r}). Repair or delete it."
         ) from error
+
+
+def _row(row: Mapping[str, Any]) -> Locked:
+    """Raises ValueError and whatever else a table of another shape raises."""
+    revision, files = str(row["revision"]), dict(row.get("files", {}))
+    if not COMMIT.fullmatch(revision):
+        raise ValueError(f"{revision!r} is no commit of 40 digits")
+    if not all(isinstance(facts, dict) for facts in files.values()):
+        raise ValueError(f"files of {revision}")
+    return Locked(revision, files)
 
 
 def lock(settings: Settings, origin: str, entry: Locked) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,20 @@ def read_origin(folder: Path) -> Origin | None:
         table = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
         if table.pop("format") != FORMAT:
             return None
-        return Origin(**{name: table[name] for name in Origin.__slots__ if name in table})
+        origin = Origin(**{name: table[name] for name in Origin.__slots__ if name in table})
+        return origin if _usable(origin) else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _usable(origin: Origin) -> bool:
+    """Whether all is of the kind that others rely on, whatever somebody wrote into the file."""
+    texts = (getattr(origin, field.name) for field in fields(Origin) if field.type == "str")
+    tables = (origin.files, origin.source)
+    return all(isinstance(text, str) for text in texts) and all(
+        isinstance(table, dict) and all(isinstance(facts, dict) for facts in table.values())
+        for table in tables
+    )
 
 
 def write_origin(folder: Path, origin: Origin) -> None:

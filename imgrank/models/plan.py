@@ -162,7 +162,13 @@ def _nothing_to_do(
     wish: Wish, there: Origin, folder: Path, settings: Settings, allow_pickle: bool
 ) -> Plan:
     """But for the backbone of a checkpoint, which may have been removed since."""
-    config = {} if (folder / CONFIG).is_file() else checkpoint.read_config(folder)
+    try:
+        config = find(folder.name, settings.models_dir).config  # {} of a backbone
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{wish.name} is here at that revision, but damaged (imgrank models verify "
+            f"{wish.name} says how). First imgrank models remove {wish.name}, then pull it again."
+        ) from error
     return Plan(
         wish.text,
         wish.name,

@@ -107,7 +107,8 @@ class Entry:
     @property
     def tasks(self) -> Mapping[str, Any]:
         found = self.config.get("tasks", {})
-        return found if isinstance(found, dict) else {}
+        tables = found.items() if isinstance(found, dict) else ()
+        return {task: facts for task, facts in tables if isinstance(facts, dict)}
 
     @property
     def size(self) -> int:
