@@ -71,6 +71,7 @@ def remove(name: str, yes: bool) -> int:
     Says how much it frees and which models rest on it. Scores that it gave stay in the cache
     (`imgrank cache clear`).
     """
+    from imgrank.models.pull import alone
     from imgrank.models.registry import size_text
     from imgrank.settings import load_settings
 
@@ -86,7 +87,11 @@ def remove(name: str, yes: bool) -> int:
     ):
         _say("nothing was removed")
         return 1
-    _delete(folder)
+    if folder.name.startswith(".pull-"):
+        with alone(folder):  # not under the hands of a pull that is running
+            _delete(folder)
+    else:
+        _delete(folder)
     _say(f"removed {folder}: {size} freed")
     return 0
 

@@ -30,7 +30,7 @@ Examples:
 
 
 @click.command(short_help="Fetch a model from the Hub.", epilog=PULL_EXAMPLES)
-@click.argument("wish", metavar="NAME|hf:OWNER/REPOSITORY[@REVISION]|open_clip:ARCHITECTURE/TAG")
+@click.argument("wish", metavar="MODEL")
 @click.option("--as", "name", metavar="NAME", help="Call it so here.  [its own name]")
 @click.option("-y", "--yes", is_flag=True, help="Without a question.")
 @click.option("--allow-pickle", is_flag=True, help="Take weights that are only there as a pickle.")
@@ -50,7 +50,13 @@ def pull(
 ) -> int:
     """Fetch a model from the Hub into your models folder, checked, all or nothing.
 
-    NAME is one that `imgrank models list` shows. Before anything is fetched, files, size, licence
+    \b
+    MODEL is one of
+      NAME                            that `imgrank models list` shows
+      hf:OWNER/REPOSITORY[@REVISION]  any repository of the Hub
+      open_clip:ARCHITECTURE/TAG      of OpenCLIP's own table
+
+    Before anything is fetched, files, size, licence
     and revision are shown, and on a terminal a question is asked. A checkpoint brings the backbone
     that it needs. An interrupted pull goes on where it stopped.
 

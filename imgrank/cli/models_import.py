@@ -41,7 +41,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _TASK = re.compile(r"(\w+)(?:=(.*?))?((?:,(?:unit|range)=[^,]*)*)", re.DOTALL)
 
 
-@click.group("import", epilog=EXAMPLES)
+@click.group("import", short_help="Turn files of others into models here.", epilog=EXAMPLES)
 def import_group() -> None:
     """Turn files of others into models here: adapters, aesthetic heads, OpenCLIP folders.
 

@@ -91,12 +91,15 @@ def is_offline(settings: Settings) -> str:
     return ""
 
 
-def refuse_offline(settings: Settings, what: str) -> None:
-    """Raises ModelUnavailable before any socket is opened. what: "fetching NAME"."""
+def refuse_offline(settings: Settings, what: str, *, here: bool = False) -> None:
+    """Raises ModelUnavailable before any socket is opened. what: "fetching NAME".
+
+    here: it is about a model of this machine, so that a copy of another's would not help.
+    """
     if reason := is_offline(settings):
+        copy = f", or copy the model's folder from a machine that has it into {settings.models_dir}"
         raise ModelUnavailable(
-            f"{what} needs the network, and {reason} forbids it. Unset that, or copy the model's "
-            f"folder from a machine that has it into {settings.models_dir}."
+            f"{what} needs the network, and {reason} forbids it. Unset that{'' if here else copy}."
         )
 
 

@@ -21,7 +21,7 @@ from imgrank.models.hub import RemoteFile, Repository, look_up, refuse_offline
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import ORIGIN, Origin, read_origin
 from imgrank.models.published import backbone_config, own_config
-from imgrank.models.registry import EMBEDDED, entries, find, listed
+from imgrank.models.registry import EMBEDDED, entries, find, listed, size_text
 from imgrank.models.spec import CONFIG, read_spec
 from imgrank.models.wish import (
     Wish,
@@ -107,8 +107,8 @@ def check_disk(found: Plan, settings: Settings) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ModelUnavailable(
-            f"{found.wish} needs {needed / 1e9:.2f} GB in {settings.models_dir}, and "
-            f"{free / 1e9:.2f} GB are free there. Make room, or move the data folder "
+            f"{found.wish} needs {size_text(needed)} in {settings.models_dir}, and "
+            f"{size_text(free)} are free there. Make room, or move the data folder "
             "(IMGRANK_DATA_DIR)."
         )
 
@@ -186,7 +186,7 @@ def _nothing_to_do(
 
 def origin_there(folder: Path, wish: Wish) -> Origin | None:
     """The origin of the model that has this name. Raises UsageError if it is another's."""
-    if not folder.exists():
+    if not folder.exists() and not folder.is_symlink():  # nor a link that leads nowhere
         return None
     there = read_origin(folder)
     if there is None and (folder / ORIGIN).is_file():

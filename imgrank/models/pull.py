@@ -35,7 +35,7 @@ from imgrank.models.registry import find
 from imgrank.models.spec import CONFIG, RECORD, WEIGHTS, file_sha256
 from imgrank.settings import Settings
 
-__all__ = ["Plan", "plan", "pull"]
+__all__ = ["Plan", "alone", "plan", "pull"]
 
 Notify = Callable[[str], None]
 Facts = dict[str, dict[str, Any]]
@@ -93,7 +93,7 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
         return found.here
     folder, target = staging(settings, found.name), settings.models_dir / found.name
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         notify(f"fetching {found.name} from {found.repository}@{found.revision[:12]}")
         fetched = _fetch(found, settings, folder, counter)
         source = _convert(found, settings, folder, notify)
@@ -124,8 +124,11 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One pull of a name at a time. The lock ends with the process, however that ends."""
+def alone(folder: Path) -> Iterator[None]:
+    """One pull of a name at a time; folder: its staging.
+
+    The lock ends with the process, however that ends. Raises ModelUnavailable if it is taken.
+    """
     from filelock import FileLock, Timeout
 
     place = folder.with_name(f"{folder.name}.lock")
@@ -290,7 +293,7 @@ def _try_checkpoint(found: Plan, settings: Settings, folder: Path) -> None:
 def _into_place(folder: Path, target: Path) -> None:
     """The rename that makes it a model; one of another revision steps aside and then goes."""
     old = target.with_name(f".old-{target.name}")
-    shutil.rmtree(old, ignore_errors=True)  # of a pull that was killed right here
+    _discard(old)  # of a pull that was killed right here
     if not target.exists():
         folder.rename(target)
         return
@@ -300,4 +303,11 @@ def _into_place(folder: Path, target: Path) -> None:
     except OSError:
         old.rename(target)
         raise
+    _discard(old)
+
+
+def _discard(old: Path) -> None:
+    """A link goes, and not what it leads to."""
+    if old.is_symlink():
+        old.unlink()
     shutil.rmtree(old, ignore_errors=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models import checkpoint
 from imgrank.models.card import backbone_metadata, for_hub, metadata
-from imgrank.models.hub import endpoint, refuse_offline, uploading
+from imgrank.models.hub import endpoint, quiet, refuse_offline, uploading
 from imgrank.models.hub_errors import without_password
 from imgrank.models.origin import read_origin
 from imgrank.models.spec import CONFIG, RECORD, file_sha256, read_spec
@@ -47,7 +47,7 @@ def push(
         raise UsageError(f"'{repository}' is no repository: write OWNER/REPOSITORY.")
     name = match[1]
     files, card = _contents(folder)
-    refuse_offline(settings, f"publishing {folder.name}")
+    refuse_offline(settings, f"publishing {folder.name}", here=True)
     total = sum(path.stat().st_size for path in files) + len(card)
     if progress:
         progress(0, total)
@@ -91,5 +91,6 @@ def _contents(folder: Path) -> tuple[list[Path], bytes]:
             f"{files[0]} is not the file that the model records (its sha256 differs), so it is "
             "not published."
         )
-    card = for_hub(text, data, str(path))
+    with quiet():  # about a card without metadata
+        card = for_hub(text, data, str(path))
     return [path for path in files if path.is_file()], card.encode()

@@ -48,6 +48,7 @@ TOKENIZER = (
 HEADS = (".safetensors", ".pth", ".pt", ".bin")
 _HF = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@(\S+))?")
 _TAG = re.compile(r"open_clip:([^/\s]+)/([^/\s]+)")
+LONGEST = 100  # bytes of a model's name: file systems end at 255, and ours add to it
 _NAME = re.compile(r"[^\W.][\w.+-]*")
 
 
@@ -97,7 +98,7 @@ def parse_wish(text: str, name: str | None = None) -> Wish:
 
 def folder_name(name: str) -> str:
     """The name, if a model's folder may have it: never a path. Raises UsageError."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(name.encode()) > LONGEST:
         raise UsageError(f"a model cannot be called '{name}': take letters, digits, - and _.")
     return name
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from model_folders import runner
 from server import StandIn, sha256
 from small_models import SAFE, backbone
 from test_hub_checkpoints import adapter
@@ -13,7 +14,7 @@ from test_hub_checkpoints import adapter
 from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models.lock import locked
 from imgrank.models.plan import staging
-from imgrank.models.pull import plan, pull
+from imgrank.models.pull import alone, plan, pull
 from imgrank.models.spec import CONFIG, WEIGHTS, read_spec
 from imgrank.settings import Settings, load_settings
 
@@ -101,6 +102,46 @@ def test_configs_that_cannot_be_used(
     hub.add("owner/rank", {**adapter(), "config.json": config})
     with pytest.raises(ModelUnavailable, match=says):
         plan("hf:owner/rank", settings)
+
+
+def test_links_of_the_user_stay_what_they_lead_to(
+    hub: StandIn, settings: Settings, tmp_path: Path
+) -> None:
+    hub.add("owner/small", backbone(0))
+    folder = pull(plan("hf:owner/small", settings), settings)
+    elsewhere = tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    for seed in (1, 2):
+        hub.add("owner/small", backbone(seed))
+        pull(plan("hf:owner/small", settings, update=True), settings)
+        assert (folder / SAFE).read_bytes() == backbone(seed)[SAFE]
+        assert not folder.is_symlink()
+    assert (elsewhere / SAFE).read_bytes() == backbone(0)[SAFE]
+    (settings.models_dir / "nowhere").symlink_to(tmp_path / "not-there")
+    with pytest.raises(UsageError, match="not overwritten"):
+        plan("hf:owner/small", settings, name="nowhere")
+    assert sorted(path.name for path in settings.models_dir.iterdir()) == ["nowhere", "small"]
+
+
+def test_what_a_running_pull_has_is_not_removed(
+    hub: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = staging(settings, "small")
+    folder.mkdir(parents=True)
+    (folder / SAFE).write_bytes(b"half")
+    run = runner(monkeypatch)
+    with alone(folder):
+        result = run("models", "remove", "small", "--yes")
+    assert (result.exit_code, (folder / SAFE).is_file()) == (3, True)
+    assert "another imgrank is fetching small" in result.stderr
+    assert run("models", "remove", "small", "--yes").exit_code == 0
+    assert list(settings.models_dir.iterdir()) == []
+
+
+def test_a_name_that_is_too_long(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="cannot be called"):
+        plan("hf:owner/small", settings, name="x" * 101)
 
 
 @pytest.mark.parametrize("wish", ["..", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -105,10 +106,16 @@ def test_what_a_card_says_itself_stays(hub: StandIn, mine: Path, logged_in: None
 
 
 def test_a_backbone_is_pushed_with_its_tokenizer_and_pulled_with_its_identity(
-    hub: StandIn, logged_in: None, tmp_path: Path
+    hub: StandIn, logged_in: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    client = logging.getLogger("huggingface_hub")
+    client.addHandler(caplog.handler)  # it does not hand on to the root
     shutil.copytree(EMBEDDED / "tiny", tmp_path / "tiny")
     commit = push(tmp_path / "tiny", "owner/tiny-copy", load_settings())
+    (tmp_path / "tiny" / "README.md").unlink()  # the client would remark on a card without facts
+    push(tmp_path / "tiny", "owner/no-card", load_settings())
+    client.removeHandler(caplog.handler)
+    assert caplog.messages == []
     sent = hub.repos["owner/tiny-copy"].commits[commit]
     assert sent.keys() == {p.name for p in (EMBEDDED / "tiny").iterdir()}
     assert front_matter(sent["README.md"])["library_name"] == "open_clip"
@@ -129,7 +136,7 @@ def test_refused_before_a_byte_is_sent(
 ) -> None:
     with pytest.raises(ModelUnavailable, match="token that may write"):
         push(mine, "owner/mine", load_settings())
-    with pytest.raises(ModelUnavailable, match="offline"):
+    with pytest.raises(ModelUnavailable, match=r"--offline forbids it\. Unset that\.$"):
         push(mine, "owner/mine", load_settings(offline=True))
     with pytest.raises(UsageError, match="OWNER/REPOSITORY"):
         push(mine, "mine", load_settings())

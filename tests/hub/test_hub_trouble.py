@@ -23,7 +23,7 @@ from imgrank.errors import ModelUnavailable
 from imgrank.models import plan as plan_module
 from imgrank.models.lock import locked
 from imgrank.models.pull import plan, pull
-from imgrank.models.registry import entries
+from imgrank.models.registry import entries, size_text
 from imgrank.settings import Settings, load_settings
 
 WISH = "hf:owner/small"
@@ -254,8 +254,8 @@ def test_too_little_room_is_told_before_anything_large_comes(
 
     found = plan(WISH, settings)
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(found.bytes_to_fetch - 1))
-    message = refused(settings, "GB are free there", lambda: plan(WISH, settings))
-    assert f"{found.bytes_to_fetch / 1e9:.2f} GB" in message
+    message = refused(settings, "are free there", lambda: plan(WISH, settings))
+    assert f"needs {size_text(found.bytes_to_fetch)} in" in message
     refused(settings, "Make room", lambda: pull(found, settings))
     assert not [request for request in small.requests if SAFE in request]
 
