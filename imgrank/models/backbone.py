@@ -48,7 +48,7 @@ from imgrank.models.digests import cache_file
 from imgrank.models.folding import fold_batch_norm, folded
 from imgrank.models.loading import load_tokenizer, load_tower
 from imgrank.models.precision import PrecisionChoice
-from imgrank.models.spec import FORMAT, RECORD, BackboneSpec, read_spec
+from imgrank.models.spec import FORMAT, MERGES, RECORD, BackboneSpec, read_spec
 from imgrank.models.towers import statistics_token
 from imgrank.settings import Precision
 
@@ -254,8 +254,8 @@ def describe(
     MissingExtra if that needs an extra; the record is then what it was before.
     """
     record: dict[str, Any] = {"format": FORMAT, "name": name, "statistics": list(statistics)}
-    if (folder / "merges.txt.gz").is_file():
-        record["merges"] = "merges.txt.gz"
+    if (folder / MERGES).is_file():
+        record["merges"] = MERGES
     if image_size is not None:
         record["image_size"] = image_size
     path = folder / RECORD

@@ -7,12 +7,10 @@ runs nothing of the file's; whatever else is in it makes it refuse. The pickle i
 from __future__ import annotations
 
 import json
-import pickle
-import warnings
 from pathlib import Path
 from typing import Any
 
-from imgrank.errors import ModelUnavailable
+from imgrank.errors import CheckpointError, ModelUnavailable
 
 __all__ = ["tag_config", "to_safetensors", "write_config"]
 
@@ -25,33 +23,21 @@ def to_safetensors(source: Path, target: Path) -> None:
     Names lose a leading `module.`; tensors keep their precision. Raises ModelUnavailable if the
     file holds anything but tensors, OSError if the target cannot be written.
     """
-    import torch
     from safetensors.torch import save_file
 
+    from imgrank.models.imported import read_state_dict
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about formats of old files
-            content = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        tensors = read_state_dict(source)
+    except CheckpointError as error:
         raise ModelUnavailable(
-            f"{source.name} was refused: it is damaged or holds more than tensors. Nothing of it "
-            "was run or kept. Ask its owners for safetensors."
+            f"{source.name} was refused: {error} Nothing of it was run or kept. Ask its owners "
+            "for safetensors."
         ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not _all_tensors(state):
-        raise ModelUnavailable(f"{source.name} was refused: it is not a table of tensors by name.")
     # Tensors that share memory, which safetensors does not write, become copies.
-    tensors = {
-        str(name).removeprefix("module."): tensor.detach().clone().contiguous()
-        for name, tensor in state.items()
-    }
-    save_file(tensors, target)
-
-
-def _all_tensors(state: dict[Any, Any]) -> bool:
-    import torch
-
-    return all(isinstance(value, torch.Tensor) for value in state.values())
+    save_file(
+        {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, target
+    )
 
 
 def tag_config(architecture: str, tag: str) -> dict[str, Any]:

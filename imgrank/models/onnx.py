@@ -28,20 +28,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from imgrank.errors import MissingExtra
 from imgrank.models.spec import BackboneSpec
-from imgrank.models.tokenizer import Tokenizer, open_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from imgrank.models.backbone import Backbone
+    from imgrank.models.tokenizer import Tokenizer
 
 __all__ = [
     "Engine",
@@ -141,6 +140,8 @@ class TextGraph(Graph):
     """Prompts -> `embedding` [n, E], L2-normalised, or `tokens` [n, T, Dt], float32."""
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        from imgrank.models.tokenizer import open_tokenizer
+
         super().__init__(folder, packed=False)
         self.tokenize: Tokenizer = open_tokenizer(folder, facts["tokenizer"])
 
@@ -280,6 +281,8 @@ def exports(cache: Path) -> list[Export]:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Of what made a graph and of what runs it; "" if absent. Imports neither."""
+    from importlib.metadata import PackageNotFoundError, version  # slow, and not for known scores
+
     found = {}
     for name in ("torch", "onnxruntime"):
         try:

@@ -42,6 +42,7 @@ taken from the model. Raise it when either changes: every kept feature and score
 
 CONFIG = "open_clip_config.json"
 RECORD = "imgrank.json"
+MERGES = "merges.txt.gz"
 # The order in which OpenCLIP's `local-dir:` looks for weights, safetensors only: pickles are
 # never read.
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
@@ -122,8 +123,8 @@ def read_spec(folder: Path) -> BackboneSpec:
 def _merges(folder: Path, name: Any) -> Path | None:
     if not name:
         return None
-    if not isinstance(name, str) or Path(name).name != name:
-        raise ValueError(f"merges {name!r} is not the name of a file in it")
+    if name != MERGES:
+        raise ValueError(f"merges {name!r}: that file is called {MERGES}")
     if not (folder / name).is_file():
         raise CheckpointError(f"{folder / name} is missing. Fetch the backbone again.")
     return folder / name

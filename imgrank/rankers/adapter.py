@@ -7,6 +7,7 @@ the pairwise head, made antisymmetric: sigmoid((o_ab - o_ba) / 2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -87,6 +88,12 @@ class AdapterRanker:
         threads = one_thread() if adapter.config.width < WIDE else nullcontext()
         with torch.inference_mode(), threads:
             columns = [adapter.scores(adapter.encode(tokens, text)).tolist() for text in texts]
+        if not all(math.isfinite(value) for column in columns for value in column):
+            raise CheckpointError(
+                f"{self.name} gives scores that are no numbers: features of the backbone "
+                f"{self.source.spec.name} went out of float16's range, or weights are damaged. Run "
+                f"`imgrank models verify {self.name}`."
+            )
         return [[Score(value) for value in row] for row in zip(*columns, strict=True)]
 
     def compare(self, first: Features, second: Features, query: Query) -> float | None:
