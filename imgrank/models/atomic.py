@@ -1,4 +1,4 @@
-"""JSON files that are never half written."""
+"""Files that are never half written: made beside their place, then moved there."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_json"]
+__all__ = ["write_bytes", "write_json"]
 
 
-def write_json(path: Path, table: Mapping[str, Any]) -> None:
-    """Write beside its place, then move it there. Raises OSError."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces what is there. Raises OSError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_bytes(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, table: Mapping[str, Any]) -> None:
+    """Replaces what is there. Raises OSError."""
+    write_bytes(path, (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
+from imgrank.models.atomic import write_bytes, write_json
 from imgrank.models.digests import known_sha256
 from imgrank.models.spec import PREPROCESSING
 
@@ -63,9 +64,9 @@ def save_checkpoint(
     full = {"format": FORMAT, **config, "weights": {"sha256": digest}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS, data)
-        _replace(folder / CARD, card.encode())
-        _replace(folder / CONFIG, (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode())
+        write_bytes(folder / WEIGHTS, data)
+        write_bytes(folder / CARD, card.encode())
+        write_json(folder / CONFIG, full)
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {folder}: {error}.") from error
     return full
@@ -287,10 +288,3 @@ def _check_towers(path: Path, config: Mapping[str, Any], names: Iterable[str]) -
             f"{CONFIG} says: {', '.join(sorted(said)) or 'none'}. Fetch the checkpoint "
             "again."
         )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file beside its place, then move it there, so that it is never half written."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(data)
-    partial.replace(path)

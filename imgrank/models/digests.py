@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from imgrank.errors import UsageError
+from imgrank.models.atomic import write_json
 
 __all__ = ["cache_file", "file_sha256", "known_sha256", "read_memory", "write_memory"]
 
@@ -74,14 +74,9 @@ def write_memory(path: Path | None, key: str, value: Any, most: int) -> None:
     content.pop(key, None)
     content[key] = value
     kept = dict(list(content.items())[-most:])
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        write_json(path, kept)
 
 
 def _state(path: Path) -> list[int]:

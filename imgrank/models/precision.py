@@ -12,7 +12,8 @@ and the model is not tried where that alone does not gain.
 The verdict is kept in `probes.json` of the cache folder, by model, device, version of torch and
 number of threads, so that the trial costs once. A precision that is asked for is used, and the
 reason says whether it agrees. Weights stay float32 (autocast); texts always run in float32, for
-there are few of them. The models' identity does not hold the precision: agreement is the guard.
+there are few of them. Features under `auto` are kept as float32's: agreement is the guard. Those of
+a precision that was asked for are kept apart (`rankers/source.py`).
 """
 
 from __future__ import annotations

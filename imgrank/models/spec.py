@@ -125,9 +125,9 @@ def _merges(folder: Path, name: Any) -> Path | None:
         return None
     if name != MERGES:
         raise ValueError(f"merges {name!r}: that file is called {MERGES}")
-    if not (folder / name).is_file():
-        raise CheckpointError(f"{folder / name} is missing. Fetch the backbone again.")
-    return folder / name
+    if not (folder / MERGES).is_file():
+        raise CheckpointError(f"{folder / MERGES} is missing. Fetch the backbone again.")
+    return folder / MERGES
 
 
 def _no_weights(folder: Path) -> CheckpointError:

@@ -85,7 +85,9 @@ class BackboneSource:
         seen = "" if own else f".{self.resize_mode}-{self.interpolation}"
         image = f".{overrides.digest[:32]}" if overrides and overrides.image else ""
         text = f".{overrides.digest[:32]}" if overrides and overrides.text else ""
-        self.identity = f"{base}.{DECODE_VERSION}{seen}{image}"
+        # What `auto` chooses agrees with float32; what is asked for need not, and is kept apart.
+        asked = "" if precision in ("auto", "float32") else f".{precision}"
+        self.identity = f"{base}.{DECODE_VERSION}{seen}{image}{asked}"
         self.text_identity = f"{base}{text}"
         self.kept = frozenset({"pooled", "grid"} | ({"statistics"} if spec.statistics else set()))
         self.memory: TextMemory | None = None

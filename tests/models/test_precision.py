@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -19,7 +20,10 @@ from imgrank.cli import cli
 from imgrank.errors import UsageError
 from imgrank.models import precision
 from imgrank.models.precision import PrecisionChoice, candidate, lowest_cosine
-from imgrank.settings import load_settings
+from imgrank.models.registry import EMBEDDED
+from imgrank.models.spec import read_spec
+from imgrank.rankers.source import BackboneSource
+from imgrank.settings import Precision, load_settings
 
 CPU = torch.device("cpu")
 FULL, HALF = {"pooled": torch.ones(4, 8)}, {"pooled": torch.ones(4, 8) + 1e-3}
@@ -250,3 +254,11 @@ def test_setting_and_flag(home: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     )
     assert ran.exit_code == 0
     assert "; bfloat16: as asked for; " in ran.stderr
+
+
+def test_features_in_a_precision_that_was_asked_for_are_kept_apart() -> None:
+    spec = read_spec(EMBEDDED / "tiny")
+    wishes = get_args(Precision)
+    kept = {wish: BackboneSource(spec, "cpu", precision=wish).identity for wish in wishes}
+    assert kept["auto"] == kept["float32"]
+    assert len(set(kept.values())) == 3
