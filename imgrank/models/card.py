@@ -17,7 +17,14 @@ from imgrank.errors import CheckpointError
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
-__all__ = ["backbone_metadata", "for_hub", "metadata", "model_card", "with_measured"]
+__all__ = [
+    "backbone_metadata",
+    "for_hub",
+    "front_matter",
+    "metadata",
+    "model_card",
+    "with_measured",
+]
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 # A figure's key in `measured` -> the Hub's name of the metric, and what people call it.
@@ -38,14 +45,7 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
 
     notes: data, terms and limits, Markdown.   training: one line each: command, seed, time.
     """
-    lines = [
-        "---",
-        metadata(config).to_yaml(original_order=ORDER),
-        "---",
-        "",
-        f"# {config['name']}",
-        "",
-    ]
+    lines = [*front_matter(config), f"# {config['name']}", ""]
     for task, facts in config["tasks"].items():
         low, high = facts["range"]
         lines.append(
@@ -56,6 +56,11 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
     lines += ["", "## Training", "", *(f"- {line}" for line in training)]
     lines += ["", "## Measured", "", BEGIN, "Not measured yet.", END, "", notes.strip(), ""]
     return "\n".join(lines)
+
+
+def front_matter(config: Mapping[str, Any]) -> list[str]:
+    """The first lines of a card, which the Hub reads."""
+    return ["---", metadata(config).to_yaml(original_order=ORDER), "---", ""]
 
 
 def metadata(config: Mapping[str, Any]) -> ModelCardData:

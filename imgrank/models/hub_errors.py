@@ -73,7 +73,8 @@ def _sentence(
     if isinstance(error, errors.RevisionNotFoundError):
         return (
             f"{repository} has no revision '{revision}'. Check it at {endpoint}/{repository}"
-            f"/commits/main, or take the newest: imgrank models pull hf:{repository}"
+            f"/commits/main, or take the newest: imgrank models pull hf:{repository} "
+            "--as NAME"
         )
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return f"{what} is not there (revision {revision or 'main'})."

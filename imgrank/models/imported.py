@@ -6,7 +6,6 @@ torch's `weights_only`: it can build tensors and plain values, and runs nothing 
 
 from __future__ import annotations
 
-import re
 import shutil
 import warnings
 import zipfile
@@ -16,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError, UsageError
+from imgrank.models.card import front_matter
 from imgrank.models.origin import read_origin
 from imgrank.models.registry import EMBEDDED
 from imgrank.models.spec import BackboneSpec, file_sha256
+from imgrank.models.wish import folder_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["backbone_facts", "card", "new_folder", "provenance", "read_state_dict"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:
@@ -82,11 +81,7 @@ def new_folder(root: Path, name: str) -> Iterator[Path]:
     """
     from filelock import FileLock, Timeout
 
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"'{name}' cannot be a model's name: letters, digits and . _ + - only, a letter or "
-            "digit first."
-        )
+    folder_name(name)
     target, staging = root / name, root / f".import-{name}"
     if (EMBEDDED / name).exists():
         raise UsageError(f"'{name}' is a model of the package itself. Use another name.")
@@ -135,9 +130,8 @@ def backbone_facts(
 def card(config: Mapping[str, Any], what: str, notes: Sequence[str]) -> str:
     """A model card of an import, Markdown. what: one sentence; notes: one line each."""
     licence = str(config["licence"])
-    plain = licence.lower() if re.fullmatch(r"[\w.-]+", licence) else "other"
-    lines = ["---", f"license: {plain}", "library_name: imgrank", "---", ""]
-    lines += [
+    lines = [
+        *front_matter(config),
         f"# {config['name']}",
         "",
         what,

@@ -72,14 +72,14 @@ def _row(row: Mapping[str, Any]) -> Locked:
 
 def lock(settings: Settings, origin: str, entry: Locked) -> None:
     """Record one origin; the others stay. Raises CheckpointError if it cannot be written."""
-    models = {**locked(settings), origin: entry}
-    table = {
-        name: {"revision": row.revision, "files": {k: dict(v) for k, v in row.files.items()}}
-        for name, row in sorted(models.items())
-    }
+    from filelock import FileLock
+
     path = lock_path(settings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"format": FORMAT, "models": table})
+        with FileLock(path.with_name(f".{path.name}.lock")):  # another pull may end just now
+            rows = sorted({**locked(settings), origin: entry}.items())
+            models = {name: {"revision": row.revision, "files": row.files} for name, row in rows}
+            write_json(path, {"format": FORMAT, "models": models})
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error}.") from error

@@ -301,7 +301,9 @@ def _needs(
             f"{whose} was made on the backbone '{name}', which is not here, and says "
             f"not where it is. Put that backbone's folder into {settings.models_dir}."
         )
-    wish = replace(wish, asked=revision or wish.asked)
+    if revision and revision != wish.asked:
+        listed_at = wish.listed and replace(wish.listed, revision=revision, files={})
+        wish = replace(wish, asked=revision, listed=listed_at)  # its digests are of another commit
     usable = name if known or name.isidentifier() else wish.repository.partition("/")[2]
     return _plan(_named(wish, usable, settings), settings, allow_pickle, False)
 

@@ -43,6 +43,7 @@ taken from the model. Raise it when either changes: every kept feature and score
 CONFIG = "open_clip_config.json"
 RECORD = "imgrank.json"
 MERGES = "merges.txt.gz"
+LARGEST = 2048  # pixels a side; no published tower reads as many
 # The order in which OpenCLIP's `local-dir:` looks for weights, safetensors only: pickles are
 # never read.
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
@@ -171,8 +172,8 @@ def _join(
     if other is not None:
         named["image_size"] = int(other)
     side = int(size if other is None else other)
-    if side < 1:
-        raise ValueError(f"image_size {side} is no size")
+    if not 1 <= side <= LARGEST:
+        raise ValueError(f"image_size {side} is not one of 1 to {LARGEST} pixels")
     resize_mode = preprocess.get("resize_mode", "shortest")
     if resize_mode not in ("shortest", "longest", "squash"):
         raise ValueError(f"resize_mode {resize_mode!r} is unknown")

@@ -120,7 +120,13 @@ def _backbones(name: str, settings: Settings) -> Iterator[Path]:
 
 
 def _default_for(query: Query, settings: Settings) -> str:
-    own = find(settings.model, settings.models_dir) if settings.model else None
+    try:
+        own = find(settings.model, settings.models_dir) if settings.model else None
+    except ModelUnavailable as error:
+        raise ModelUnavailable(
+            f"{error} It is your default (IMGRANK_MODEL, or [models] default in "
+            f"{settings.config}); to drop it there: imgrank models default --unset"
+        ) from error
     trained = [entry.name for entry in entries() if query.task in entry.tasks]
     if settings.model and own and query.task in own.tasks:
         return settings.model

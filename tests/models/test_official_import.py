@@ -301,7 +301,7 @@ def test_nothing_is_overwritten(files: Files, home: Path, tmp_path: Path) -> Non
     run(file, files)
     with pytest.raises(UsageError, match="exists already"):
         run(file, files)
-    for name, message in {"tiny": "package itself", "../x": "cannot be a model's name"}.items():
+    for name, message in {"tiny": "package itself", "../x": "cannot be called"}.items():
         with pytest.raises(UsageError, match=message):
             run(file, files, name=name)
     run(file, files, "--into", str(tmp_path / "elsewhere"))
