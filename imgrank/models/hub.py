@@ -187,14 +187,18 @@ def check(path: Path, remote: RemoteFile, repository: Repository) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The client prints nothing meanwhile: neither bars nor warnings about its retries."""
+    """The client prints nothing meanwhile, neither bars nor warnings about its retries; and says
+    nothing of this machine: with telemetry on, it asks the Hub which coding agents there are, to
+    tell it whether one of them runs it."""
     import warnings
 
+    from huggingface_hub import constants
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
     from huggingface_hub.utils import logging as hub_logging
 
-    before = hub_logging.get_verbosity()
+    before, telemetry = hub_logging.get_verbosity(), constants.HF_HUB_DISABLE_TELEMETRY
     hub_logging.set_verbosity(logging.CRITICAL)
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     try:
         with warnings.catch_warnings():
             # About HF_HUB_DISABLE_PROGRESS_BARS=0, and how the client calls its own transport.
@@ -203,6 +207,7 @@ def quiet() -> Iterator[None]:
                 yield
     finally:
         hub_logging.set_verbosity(before)
+        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
 
 
 @contextmanager
