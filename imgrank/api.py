@@ -165,9 +165,9 @@ def sort(
         for path, cells in zip(table.paths, table.scores, strict=True)
         if not complete(cells)
     ]
-    skips += lacking
     if len(lacking) == len(table.paths):
-        raise NothingReadable(_nothing(skips))
+        raise NothingReadable(_nothing(skips, lacking))
+    skips += lacking
     return Ranking(rows, columns, skips, table.computed, table.known, len(lacking), reverse)
 
 
@@ -384,9 +384,14 @@ def _lacking(cells: Sequence[Score | None], columns: Sequence[Column]) -> str:
     return f"has no {' and no '.join(missing)}"
 
 
-def _nothing(skips: Sequence[Skip]) -> str:
-    if not skips:
+def _nothing(skips: Sequence[Skip], lacking: Sequence[Skip] = ()) -> str:
+    """skips: could not be read.   lacking: were, but have no such property."""
+    said = "not one picture could be read."
+    if lacking:
+        missing = dict.fromkeys(skip.reason.removeprefix("has no ") for skip in lacking)
+        said = f"no picture has a {' or '.join(missing)}; there is nothing to sort."
+    elif not skips:
         return "no picture was found there."
     reasons = "".join(f"\n  {skip.path}: {skip.reason}" for skip in skips[:10])
     more = f"\n  and {len(skips) - 10} more" if len(skips) > 10 else ""
-    return f"not one picture could be read.{reasons}{more}"
+    return f"{said}{reasons}{more}"

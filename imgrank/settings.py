@@ -236,7 +236,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from None
+        raise UsageError(
+            f"{path} is not TOML: {error}. Correct that line, or rename the file: without it "
+            "everything has its default."
+        ) from None
     models = table.pop("models", {})
     if unknown := sorted(table.keys() - (_PARSERS.keys() - {"model"})):
         hint = ' Models go under [models]: quality = "NAME", or default.' * ("model" in unknown)

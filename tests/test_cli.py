@@ -176,7 +176,14 @@ def test_a_weight_is_no_part_of_an_instruction(run: Run, greys: Path) -> None:
 def test_pictures_without_the_property_are_skips(run: Run, greys: Path) -> None:
     result = run("sort", str(greys), "oldest first")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "has no date" in result.stderr
+    assert "imgrank: no picture has a date; there is nothing to sort.\n" in result.stderr
+    assert "could not be read" not in result.stderr
+    (greys / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    result = run("sort", str(greys), "oldest first")
+    assert [line.split(":")[0] for line in result.stderr.splitlines()[-2:]] == [
+        "imgrank",
+        f"  {greys / 'broken.jpg'}",
+    ]
     assert "could also be about" in result.stderr  # people's age
 
 

@@ -142,7 +142,7 @@ def test_what_is_no_size(value: object) -> None:
         ('feature_budget = "lots"', "feature_budget: 'lots' will not do"),
         ("models = 3", "models is a table"),
         ("[models]\nquality = 3", "models.quality: 3 will not do"),
-        ("device = ", "is not TOML"),
+        ("device = ", "is not TOML.*Correct that line, or rename the file"),
     ],
 )
 def test_a_wrong_file_is_named(home: Path, text: str, message: str) -> None:

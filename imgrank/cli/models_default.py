@@ -38,6 +38,7 @@ def default(name: str | None, task: str | None, unset: bool) -> None:
         if task:
             raise UsageError("--task needs the NAME of a model, or --unset.")
         _show()
+        defaults.check_keys(settings)
         return
     entry = find(name, settings.models_dir)
     if entry.problem:
@@ -55,6 +56,8 @@ def default(name: str | None, task: str | None, unset: bool) -> None:
     path = defaults.set_defaults(settings, dict.fromkeys(keys, called))
     for key in keys:
         _say(f'{path}: [models] {key} = "{called}"')
+    if defaults.ELSE in keys:
+        _say(f"{called} now answers whatever goes by words")
 
 
 def _unset(task: str | None) -> None:
@@ -77,11 +80,28 @@ def _unset(task: str | None) -> None:
 
 
 def _show() -> None:
+    from imgrank.results.output import visible
+
     chosen = _chosen()
     for key, name in chosen.items():
-        click.echo(f"{key}\t{name}")
+        cells = [key, name, _lack(name)]
+        click.echo("\t".join(visible(cell) for cell in cells if cell))
     if not chosen:
         _say("no default was chosen: imgrank takes the embedded models")
+
+
+def _lack(name: str) -> str:
+    """ "(not here)" or "(damaged)"; "" of a model that can answer."""
+    from imgrank.errors import CheckpointError, ModelUnavailable
+    from imgrank.models.registry import find
+    from imgrank.settings import load_settings
+
+    try:
+        return "(damaged)" if find(name, load_settings().models_dir).problem else ""
+    except ModelUnavailable:
+        return "(not here)"
+    except CheckpointError:
+        return "(damaged)"
 
 
 def _chosen() -> dict[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,11 @@ def _into(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def _heads(option: str, whose: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    text = f"{whose}; the file does not tell, and wrong heads give wrong scores."
+    return click.option(option, default=8, show_default=True, help=text)
+
+
 def _show_prompts(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
@@ -78,9 +85,9 @@ def _show_prompts(context: click.Context, _: click.Parameter, wanted: bool) -> N
     metavar="TASK[=PROMPT][,unit=U][,range=LOW:HIGH]",
     help="What it was trained for; repeatable.",
 )
-@click.option("--heads", default=8, show_default=True, help="Of the cross-modal stack.")
-@click.option("--encoder-heads", default=8, show_default=True, help="Of the encoder behind it.")
-@click.option("--rank-heads", default=8, show_default=True, help="Of the ranking attention.")
+@_heads("--heads", "Of the cross-modal stack")
+@_heads("--encoder-heads", "Of the encoder behind it")
+@_heads("--rank-heads", "Of the ranking attention")
 @_into
 @click.option(
     "--prompts",
@@ -127,7 +134,7 @@ def official_adapter(
             rank_heads=rank_heads,
         )
     _say_what_was_kept(done, spec.name)
-    _done(root, name, into)
+    _done(root, name, into, spec)
 
 
 @import_group.command("aesthetic-head", epilog=HEAD_EXAMPLES)
@@ -157,15 +164,18 @@ def aesthetic_head(
             licence=licence,
             origin="imported",
         )
-    _done(root, name, into)
+    _done(root, name, into, spec)
 
 
 @import_group.command("backbone", epilog=BACKBONE_EXAMPLES)
 @click.argument("source", metavar="FOLDER", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", help="Of the model.  [the folder's]")
+@click.option("--licence", default="", metavar="TEXT", help="Recorded with it.  [unknown]")
 @click.option("--allow-pickle", is_flag=True, help="Take weights that are only there as a pickle.")
 @_into
-def backbone_folder(source: Path, name: str | None, allow_pickle: bool, into: Path | None) -> None:
+def backbone_folder(
+    source: Path, name: str | None, licence: str, allow_pickle: bool, into: Path | None
+) -> None:
     """Import a folder that OpenCLIP can load (open_clip_config.json and weights).
 
     The folder is copied and described, so that it can be named like any model. With --allow-pickle
@@ -176,7 +186,7 @@ def backbone_folder(source: Path, name: str | None, allow_pickle: bool, into: Pa
 
     root, name = into or _models(), name or source.resolve().name
     with new_folder(root, name) as folder:
-        import_backbone(source, folder, name=name, allow_pickle=allow_pickle)
+        import_backbone(source, folder, name=name, allow_pickle=allow_pickle, licence=licence)
     _done(root, name, into)
 
 
@@ -267,9 +277,31 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def _done(root: Path, name: str, into: Path | None) -> None:
+def _done(root: Path, name: str, into: Path | None, backbone: BackboneSpec | None = None) -> None:
+    """backbone: the one that the new model rests on."""
+    if backbone is not None and not _among_models(backbone):
+        _notify(
+            f"{name} rests on {backbone.folder}, which is not among your models, so no sort finds "
+            f"it yet: imgrank models import backbone {shlex.quote(str(backbone.folder))}"
+        )
     _notify(f"use it with --model {name if into is None else root / name}")
     click.echo(str(root / name))
+
+
+def _among_models(backbone: BackboneSpec) -> bool:
+    """Whether a sort finds this backbone, under whatever name, by its digest."""
+    from imgrank.errors import CheckpointError
+    from imgrank.models.registry import EMBEDDED, entries
+    from imgrank.models.spec import read_spec
+
+    if backbone.folder.parent in (EMBEDDED, _models()):
+        return True
+    for entry in entries(_models()):
+        if entry.kind == "backbone":
+            with suppress(CheckpointError):
+                if read_spec(entry.folder).identity == backbone.identity:
+                    return True
+    return False
 
 
 def _notify(text: str) -> None:

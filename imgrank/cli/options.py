@@ -56,7 +56,12 @@ def model_options(command: Command) -> Command:
     """Which model answers, and where it runs."""
     return _stack(
         command,
-        click.option("--model", metavar="NAME|FOLDER", help="Who answers, instead of the router."),
+        click.option(
+            "--model",
+            metavar="MODEL",
+            help="Who answers, instead of the router: a name or a folder, or, once it was pulled, "
+            "hf:OWNER/REPOSITORY[@REVISION] or open_clip:ARCHITECTURE/TAG.",
+        ),
         click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.  [auto]"),
         click.option(
             "--precision",

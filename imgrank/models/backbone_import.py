@@ -1,7 +1,7 @@
 """A local OpenCLIP folder -> a backbone of ours: copied, described, its pickle turned if allowed.
 
 The user's folder is only read. Weights keep their name; a pickle becomes
-`open_clip_model.safetensors`.
+`open_clip_model.safetensors`. The `origin.json` says "imported", and under `asked` from where.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from imgrank.errors import CheckpointError
 from imgrank.models.imported import provenance
-from imgrank.models.origin import ORIGIN, Origin, write_origin
+from imgrank.models.origin import ORIGIN, Origin, read_origin, write_origin
 from imgrank.models.spec import CONFIG, PICKLES, RECORD, WEIGHTS, BackboneSpec, read_spec
 
 __all__ = ["import_backbone"]
@@ -24,10 +24,13 @@ SMALL = (".json", ".txt", ".gz", ".model", ".md")
 KNOWN_PICKLES = ("open_clip_pytorch_model.bin", "open_clip_model.bin")
 
 
-def import_backbone(source: Path, folder: Path, *, name: str, allow_pickle: bool) -> BackboneSpec:
+def import_backbone(
+    source: Path, folder: Path, *, name: str, allow_pickle: bool, licence: str = ""
+) -> BackboneSpec:
     """Copies a folder that OpenCLIP's `local-dir:` could load into `folder`, and describes it.
 
     allow_pickle: weights that are there only as a pickle are read with `weights_only`.
+    licence: as recorded, "" for that of an import or a pull before this one, if there was any.
     Raises CheckpointError or ModelUnavailable if it cannot be used.
     """
     from imgrank.models.backbone import describe
@@ -53,13 +56,20 @@ def import_backbone(source: Path, folder: Path, *, name: str, allow_pickle: bool
 
         to_safetensors(pickle, folder / WEIGHTS[0])
         pickled = {pickle.name: _facts(pickle)}
+    elif pickle is not None:
+        raise CheckpointError(
+            f"{source} holds its weights only as a pickle ({pickle.name}), which can run programs "
+            "when it is read, so it is not. If you trust where it came from, give the same line "
+            "with --allow-pickle: it is then read so that nothing runs."
+        )
     else:
         read_spec(source)  # says what is missing
     spec = describe(folder, name, record.get("statistics", ()), record.get("image_size"))
     files = {path.name: _facts(path) for path in sorted(folder.iterdir()) if path.name != RECORD}
-    write_origin(
-        folder, Origin("imported", "", "", "", files, "", date.today().isoformat(), pickled)
-    )
+    before = read_origin(source)
+    licence = licence or (before.licence if before else "")
+    place, today = str(source.resolve()), date.today().isoformat()
+    write_origin(folder, Origin("imported", "", "", place, files, licence, today, pickled))
     return spec
 
 

@@ -7,17 +7,19 @@ default = "vit-b-16"  # for what is neither measured nor trained for
 
 from __future__ import annotations
 
+import difflib
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from imgrank.errors import UsageError
+from imgrank.errors import ImgrankError, UsageError
 from imgrank.models.registry import Entry
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
-__all__ = ["ELSE", "check", "set_defaults", "unset_defaults"]
+__all__ = ["ELSE", "check", "check_keys", "set_defaults", "unset_defaults"]
 
 ELSE = "default"
 
@@ -31,8 +33,25 @@ def check(entry: Entry, task: str) -> None:
         raise UsageError(f"{entry.name} was not trained for {task}; it answers {answers}.")
 
 
+def check_keys(settings: Settings) -> None:
+    """Raises UsageError if `[models]` of config.toml has a key that is no task: a typo."""
+    unknown = sorted(settings.models.keys() - tasks().keys())
+    if not unknown:
+        return
+    keys = [ELSE, *tasks()]
+    close = difflib.get_close_matches(unknown[0], keys, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise UsageError(
+        f"{settings.config}: [models] names no known task '{unknown[0]}'.{hint} Keys there are "
+        f"{', '.join(keys)}. To drop it: imgrank models default --unset --task {unknown[0]}"
+    )
+
+
 def set_defaults(settings: Settings, chosen: Mapping[str, str]) -> Path:
-    """Writes `[models]` entries, task or `ELSE` -> model; the file, made if it was not there."""
+    """Writes `[models]` entries, task or `ELSE` -> model; the file, made if it was not there.
+
+    Raises ImgrankError if it cannot be written.
+    """
 
     def edit(models: Any) -> None:
         for key, name in chosen.items():
@@ -42,7 +61,10 @@ def set_defaults(settings: Settings, chosen: Mapping[str, str]) -> Path:
 
 
 def unset_defaults(settings: Settings, keys: Iterable[str]) -> Path:
-    """Takes `[models]` entries out again; those that are not there do not matter."""
+    """Takes `[models]` entries out again; those that are not there do not matter.
+
+    Raises ImgrankError if the file cannot be written.
+    """
 
     def edit(models: Any) -> None:
         for key in keys:
@@ -52,10 +74,20 @@ def unset_defaults(settings: Settings, keys: Iterable[str]) -> Path:
 
 
 def _edit(settings: Settings, edit: Callable[[Any], None]) -> Path:
+    try:
+        _rewrite(settings.config.resolve(), edit)  # what a link of dotfiles points to, not the link
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = "the disk is full. Make room" if full else f"{error.strerror}. Make it writable"
+        raise ImgrankError(
+            f"cannot write {settings.config}: {why}, or set IMGRANK_HOME to another folder."
+        ) from error
+    return settings.config
+
+
+def _rewrite(target: Path, edit: Callable[[Any], None]) -> None:
     import tomlkit
 
-    path = settings.config
-    target = path.resolve()  # what a link of dotfiles points to is written, not the link
     target.parent.mkdir(parents=True, exist_ok=True)
     text = target.read_text(encoding="utf-8") if target.is_file() else ""
     document = tomlkit.parse(text)
@@ -70,4 +102,3 @@ def _edit(settings: Settings, edit: Callable[[Any], None]) -> Path:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return path

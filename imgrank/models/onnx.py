@@ -159,8 +159,8 @@ class Engine:
 
     folder: of the exports of this backbone.  wish: "auto" or "onnx"; the latter leaves nothing to
     a quicker torch, and exports at the first picture.  images: whether pictures may run
-    here (not where a GPU may be waiting).  notify: hears that an export is made, and what speaks
-    against one.
+    here (not where a GPU may be waiting, nor in another precision than float32).  notify: hears
+    that an export is made, and what speaks against one.
     """
 
     folder: Path
@@ -174,11 +174,15 @@ class Engine:
     _seen: int = 0  # pictures through torch
     _tried: set[Tower] = field(default_factory=set)  # exports: a full disk is met once
     _broken: set[Tower] = field(default_factory=set)
+    _told: bool = False  # that pictures cannot run here although that is wished
 
     def image_features(
         self, pictures: Sequence[NDArray[np.uint8]]
     ) -> list[dict[str, NDArray[Any]]] | None:
         """Features of each picture; None if torch has to do it."""
+        if not self.images and self.wish == "onnx" and not self._told:
+            self._told = True
+            self.notify("pictures go through torch: ONNX Runtime runs them in float32 only")
         if self._image is None and self.images:
             self._image = self._opened("image", lambda at, facts: ImageGraph(at, self.spec, facts))
         if self._image is None:
@@ -215,6 +219,10 @@ class Engine:
         if tower in self._tried or self._verdict(tower) is not None or not _can_export():
             return
         self._tried.add(tower)
+        if problem := _unwritable(self.folder):
+            if self.wish == "onnx":
+                self.notify(f"nothing is exported for ONNX Runtime: {problem}")
+            return
         from imgrank.models.onnx_export import export
 
         self.notify(f"exporting the {tower} tower of {self.spec.name} for ONNX Runtime, once")
@@ -318,6 +326,15 @@ def open_engine(
 
 
 _engines: dict[tuple[Path, Wish, bool], Engine] = {}  # a session is opened once in a process
+
+
+def _unwritable(folder: Path) -> str:
+    """Why nothing can be put into a folder, which is made; "" if something can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    return "" if os.access(folder, os.W_OK) else f"{folder} is read-only"
 
 
 def _can_export() -> bool:

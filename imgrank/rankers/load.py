@@ -18,6 +18,7 @@ from typing import get_args
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
+from imgrank.models.defaults import check_keys
 from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find, listed
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
@@ -33,11 +34,7 @@ __all__ = ["load_ranker", "load_source", "route"]
 
 def route(query: Query, settings: Settings, model: str | None = None) -> Job:
     """The job that answers `query`. Raises ModelUnavailable or UsageError if `model` cannot."""
-    if unknown := sorted(settings.models.keys() - tasks().keys()):
-        raise UsageError(
-            f"{settings.config}: [models] names no known task '{unknown[0]}'. "
-            f"Tasks are {', '.join(tasks())}."
-        )
+    check_keys(settings)
     chosen = model or settings.models.get(query.task or "")
     if chosen is None:
         for ranker in (HEADER, PIXELS):
@@ -86,7 +83,7 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
     get_it = f"Fetch it: imgrank models pull {wish}, or put" if wish else "Put"
     raise CheckpointError(
         f"'{entry.name}' was trained on backbone '{name}', and no backbone here has its digest. "
-        f"{get_it} that backbone's folder into {settings.models_dir}."
+        f"{get_it} its folder among your models: imgrank models import backbone FOLDER"
     )
 
 
