@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -338,7 +339,11 @@ def test_every_help_ends_with_two_examples(path: tuple[str, ...], run: Run) -> N
     assert result.stdout.rstrip().endswith(found[-1])
 
 
-@pytest.mark.parametrize("line", sorted({e for c in ALL.values() for e in examples(c)}))
+EXAMPLES = sorted({example for command in ALL.values() for example in examples(command)})
+NEEDS = re.compile(r"# needs (the Hub|a (file|folder) of yours)$")  # such examples are not run
+
+
+@pytest.mark.parametrize("line", [line for line in EXAMPLES if not NEEDS.search(line)])
 def test_every_example_runs_as_it_stands(
     line: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,3 +351,18 @@ def test_every_example_runs_as_it_stands(
     monkeypatch.chdir(tmp_path)  # where a training example may write its runs/
     result = run(*shlex.split(line, comments=True)[1:])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("line", [line for line in EXAMPLES if NEEDS.search(line)])
+def test_every_other_example_has_options_that_there_are(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line, comments=True)[1:]
+    for word in words:
+        if word.endswith((".pt", ".pth")):
+            Path(word).touch()
+        if word.startswith("./"):
+            Path(word).mkdir()
+    path = max((p for p in ALL if words[: len(p)] == list(p)), key=len)
+    ALL[path].make_context(" ".join(path), words[len(path) :])  # raises if it cannot be parsed

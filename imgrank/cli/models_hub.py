@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 PULL_EXAMPLES = """\b
 Examples:
   imgrank models pull vit-b-32-256 --dry-run --offline  # what is known without asking the Hub
-  imgrank models pull tiny  # comes with imgrank: nothing to do
+  imgrank models pull hf:OWNER/REPOSITORY@v1 --as mine  # needs the Hub
 """
 PUSH_EXAMPLES = """\b
 Examples:
-  imgrank models push --help
-  imgrank models list --here  # what could be published
+  imgrank models push mine OWNER/mine  # needs the Hub
+  imgrank models push mine OWNER/mine --public --message "Trained longer"  # needs the Hub
 """
 
 
@@ -254,18 +254,27 @@ def push(
     --public; one that is there stays as visible as it is. Needs a token that may write: HF_TOKEN,
     or `hf auth login`. Standard output is what pulls it again, pinned to the new commit.
     """
+    from imgrank.models.catalogue import describe
     from imgrank.models.push import push as publish
+    from imgrank.models.push import remarks
     from imgrank.models.registry import find, size_text
+    from imgrank.results.output import visible
     from imgrank.settings import load_settings
 
     settings = load_settings(offline=offline)
     entry = find(name, settings.models_dir)
     target = repository.removeprefix("hf:")
     with Transfer(quiet) as transfer:
-        visibility = "for everybody to read" if public else "private if it is new"
-        transfer.notify(f"{entry.name}: {entry.kind}, {size_text(entry.size)}, to {target}")
+        licence = describe(name, settings).licence or "unknown"
+        reader = "public, for everybody to read" if public else "private, for its owners to read"
+        for line in (
+            f"{entry.name}: {entry.kind}, {size_text(entry.size)}, licence {licence}, to {target}",
+            f"{target} is made {reader}; if it is there already, it stays as visible as it is",
+            *remarks(entry),
+        ):
+            transfer.notify(visible(line))
         if not yes and not agreed(
-            f"Publish it ({visibility})?",
+            "Publish it?",
             default=False,
             otherwise="without a terminal, publishing needs --yes.",
         ):

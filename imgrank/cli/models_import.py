@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   imgrank models import official-adapter --prompts
-  imgrank models import backbone --help
+  imgrank models import backbone ./my-clip --name mine  # needs a folder of yours
 """
 ADAPTER_EXAMPLES = """\b
 Examples:
   imgrank models import official-adapter --prompts
-  imgrank models list  # is the backbone here?
+  imgrank models import official-adapter iqa.pt --name iqa --task quality  # needs a file of yours
 """
 HEAD_EXAMPLES = """\b
 Examples:
-  imgrank models import aesthetic-head --help
-  imgrank models list  # is the backbone here?
+  imgrank models import aesthetic-head head.pth --name aesthetic  # needs a file of yours
+  imgrank models import aesthetic-head head.pth --licence apache-2.0  # needs a file of yours
 """
 BACKBONE_EXAMPLES = """\b
 Examples:
-  imgrank models import backbone --help
-  imgrank models list  # is it here already?
+  imgrank models import backbone ./my-clip --licence mit  # needs a folder of yours
+  imgrank models import backbone ./my-clip --name mine --allow-pickle  # needs a folder of yours
 """
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -17,7 +17,10 @@ from imgrank.errors import CheckpointError
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
+    from imgrank.models.origin import Origin
+
 __all__ = [
+    "backbone_card",
     "backbone_metadata",
     "for_hub",
     "front_matter",
@@ -89,6 +92,25 @@ def backbone_metadata(licence: str) -> ModelCardData:
     return ModelCardData(
         **_licence(licence), library_name="open_clip", pipeline_tag=WORDS, tags=["clip", "imgrank"]
     )
+
+
+def backbone_card(name: str, repository: str, origin: Origin | None) -> str:
+    """Of an OpenCLIP folder that has none: how to get it, where it came from, what it allows.
+
+    No front matter. A folder of this machine that it was imported from is not named.
+    """
+    source = f"{origin.origin} at {origin.revision}" if origin and origin.revision else "unknown"
+    lines = [
+        f"# {name}",
+        "",
+        "A CLIP-like model, as OpenCLIP loads it; imgrank sorts pictures by words with it:",
+        "",
+        f"    imgrank models pull hf:{repository}",
+        "",
+        f"- Licence: {(origin.licence if origin else '') or 'unknown'}",
+        f"- Came from: {source}",
+    ]
+    return "\n".join([*lines, ""])
 
 
 def for_hub(card: str, data: ModelCardData, name: str) -> str:

@@ -13,15 +13,16 @@ from pathlib import Path
 
 from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models import checkpoint
-from imgrank.models.card import backbone_metadata, for_hub, metadata
+from imgrank.models.card import backbone_card, backbone_metadata, for_hub, metadata
 from imgrank.models.hub import endpoint, quiet, refuse_offline, uploading
 from imgrank.models.hub_errors import without_password
 from imgrank.models.origin import read_origin
+from imgrank.models.registry import EMBEDDED, Entry, listed
 from imgrank.models.spec import CONFIG, RECORD, file_sha256, read_spec
 from imgrank.models.wish import TOKENIZER
 from imgrank.settings import Settings
 
-__all__ = ["push"]
+__all__ = ["push", "remarks"]
 
 _REPOSITORY = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)")
 
@@ -46,7 +47,7 @@ def push(
     if match is None:
         raise UsageError(f"'{repository}' is no repository: write OWNER/REPOSITORY.")
     name = match[1]
-    files, card = _contents(folder)
+    files, card = _contents(folder, name)
     refuse_offline(settings, f"publishing {folder.name}", here=True)
     total = sum(path.stat().st_size for path in files) + len(card)
     if progress:
@@ -70,7 +71,21 @@ def push(
     return str(made.oid)
 
 
-def _contents(folder: Path) -> tuple[list[Path], bytes]:
+def remarks(entry: Entry) -> list[str]:
+    """What somebody should know before this model is published; one line each."""
+    name = entry.backbone
+    if not name or entry.config["backbone"].get("origin"):
+        return []
+    known = listed().get(name)
+    if (known and known.origin) or (EMBEDDED / name).is_dir():
+        return []
+    return [
+        f"warning: its backbone '{name}' is only on this machine: push that first, or nobody can "
+        f"use {entry.name}"
+    ]
+
+
+def _contents(folder: Path, repository: str) -> tuple[list[Path], bytes]:
     """The files to send, but for the card; and the card."""
     path = folder / checkpoint.CARD
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {folder.name}\n"
@@ -78,6 +93,7 @@ def _contents(folder: Path) -> tuple[list[Path], bytes]:
         spec = read_spec(folder)
         origin = read_origin(folder)
         data = backbone_metadata(origin.licence if origin else "")
+        text = text if path.is_file() else backbone_card(folder.name, repository, origin)
         recorded = spec.weights_sha256
         names = [CONFIG, RECORD, *TOKENIZER, *([spec.merges.name] if spec.merges else [])]
         files = [spec.weights, *(folder / name for name in dict.fromkeys(names))]

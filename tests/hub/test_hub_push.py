@@ -12,6 +12,7 @@ import yaml
 from server import TOKEN, StandIn
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
+from imgrank.models.origin import Origin, write_origin
 from imgrank.models.pull import plan, pull
 from imgrank.models.push import push
 from imgrank.models.registry import EMBEDDED, find
@@ -121,6 +122,29 @@ def test_a_backbone_is_pushed_with_its_tokenizer_and_pulled_with_its_identity(
     assert front_matter(sent["README.md"])["library_name"] == "open_clip"
     folder = pull(plan("hf:owner/tiny-copy", load_settings()), load_settings())
     assert read_spec(folder).identity == read_spec(EMBEDDED / "tiny").identity
+
+
+def test_a_backbone_without_a_card_gets_one_with_licence_and_origin(
+    hub: StandIn, logged_in: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "loc"
+    shutil.copytree(EMBEDDED / "tiny", folder)
+    (folder / "README.md").unlink()
+    commit = push(folder, "owner/bare", load_settings())
+    card = hub.repos["owner/bare"].commits[commit]["README.md"].decode()
+    assert "- Licence: unknown\n- Came from: unknown" in card
+    write_origin(folder, Origin("imported", "", "", "/home/me/secret", {}, "cc-by-nc-4.0"))
+    commit = push(folder, "owner/loc", load_settings())
+    card = hub.repos["owner/loc"].commits[commit]["README.md"].decode()
+    assert front_matter(card.encode())["license"] == "cc-by-nc-4.0"
+    assert card.partition("---\n\n")[2].splitlines()[0] == "# loc"
+    assert "    imgrank models pull hf:owner/loc\n" in card
+    assert "- Licence: cc-by-nc-4.0" in card
+    assert "secret" not in card
+    write_origin(folder, Origin("hf:a/b", "a/b", "1" * 40, "main", {}, "mit"))
+    commit = push(folder, "owner/loc", load_settings())
+    card = hub.repos["owner/loc"].commits[commit]["README.md"].decode()
+    assert f"- Came from: hf:a/b at {'1' * 40}" in card
 
 
 def test_pushing_again_what_has_not_changed_makes_no_commit(

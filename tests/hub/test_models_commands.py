@@ -99,7 +99,10 @@ def test_push_asks_and_needs_a_token(hub: StandIn, run: Run) -> None:
     assert run("models", "push", "tiny-quality", "owner/q").exit_code == 2
     result = run("models", "push", "tiny-quality", "owner/q", answer="\n")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "private if it is new" in result.stderr
+    assert result.stderr.splitlines()[1] == (
+        "owner/q is made private, for its owners to read; if it is there already, it stays as "
+        "visible as it is"
+    )
     result = run("models", "push", "tiny-quality", "owner/q", "--yes")
     assert (result.exit_code, "HF_TOKEN" in result.stderr) == (3, True)
     assert hub.repos == {}
@@ -107,8 +110,25 @@ def test_push_asks_and_needs_a_token(hub: StandIn, run: Run) -> None:
 
 def test_push_in_public(hub: StandIn, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert run("models", "push", "tiny-quality", "hf:owner/q", "--public", "-y").exit_code == 0
+    result = run("models", "push", "tiny-quality", "hf:owner/q", "--public", "-y")
+    assert result.exit_code == 0
+    assert "owner/q is made public, for everybody to read" in result.stderr
+    assert "warning" not in result.stderr  # everybody has the embedded backbone
     assert not hub.repos["owner/q"].private
+
+
+def test_push_of_what_rests_on_a_backbone_that_nobody_else_has(hub: StandIn, run: Run) -> None:
+    folder = load_settings().models_dir / "aest"
+    shutil.copytree(QUALITY, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["backbone"]["name"] = "loc"
+    (folder / "config.json").write_text(json.dumps(config))
+    says = "warning: its backbone 'loc' is only on this machine: push that first"
+    assert says in run("models", "push", "aest", "owner/q", answer="n\n").stderr
+    config["backbone"]["origin"] = f"hf:owner/loc@{'0' * 40}"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert says not in run("models", "push", "aest", "owner/q", answer="n\n").stderr
+    assert hub.requests == []
 
 
 # ---- before anything is fetched ------------------------------------------------------------------
@@ -263,22 +283,45 @@ def test_an_interrupted_pull_says_what_is_kept_and_goes_on(
     hub: StandIn, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add("owner/q", FILES)
-    small = len(FILES["config.json"]) + len(FILES["README.md"])
+    most = len(FILES["config.json"])
 
     def interrupt(self: object, done: int, total: int) -> None:
-        if done > small:
+        if done > most:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr("imgrank.cli.models_hub.Transfer.progress", interrupt)
         result = run("models", "pull", "hf:owner/q", "--yes")
+        assert "1 whole file (" in result.stderr
+        assert ") is kept. The same line goes on" in result.stderr
+        most += len(FILES["README.md"])
+        result = run("models", "pull", "hf:owner/q", "--yes")
     assert (result.exit_code, result.stdout) == (130, "")
     assert "2 whole files (7 kB) are kept. The same line goes on" in result.stderr
+    assert "q: its pull is not finished" in run("models", "list").stderr
+    staged = load_settings().models_dir / ".pull-q"
+    assert (staged / "README.md").is_file()
     assert run("models", "list", "--here").stdout.count("\n") == 3  # no model was made
     hub.requests.clear()
     assert run("models", "pull", "hf:owner/q", "--yes").exit_code == 0
     assert not any("README.md" in request for request in hub.requests)
     assert here() == ["q"]
+
+
+def test_ctrl_c_at_the_question_says_that_nothing_was_fetched(
+    hub: StandIn, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("owner/q", FILES)
+    result = run("models", "pull", "hf:owner/q", answer="")  # the end of input, as Ctrl-C is
+    assert (result.exit_code, here(), fetched(hub)) == (130, [], False)
+    assert result.stderr.endswith("imgrank: interrupted. Nothing was fetched.\n")
+
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("imgrank.models.plan.plan", interrupt)
+    result = run("models", "pull", "hf:owner/q", "--yes")
+    assert (result.exit_code, "Nothing was fetched." in result.stderr) == (130, True)
 
 
 def test_what_was_pulled_works_without_a_network(hub: StandIn, run: Run) -> None:
