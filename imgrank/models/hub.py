@@ -98,8 +98,9 @@ def refuse_offline(settings: Settings, what: str, *, here: bool = False) -> None
     """
     if reason := is_offline(settings):
         copy = f", or copy the model's folder from a machine that has it into {settings.models_dir}"
+        undo = f"Leave out {reason}" if reason.startswith("--") else "Unset that"
         raise ModelUnavailable(
-            f"{what} needs the network, and {reason} forbids it. Unset that{'' if here else copy}."
+            f"{what} needs the network, and {reason} forbids it. {undo}{'' if here else copy}."
         )
 
 

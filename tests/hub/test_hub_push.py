@@ -160,8 +160,12 @@ def test_refused_before_a_byte_is_sent(
 ) -> None:
     with pytest.raises(ModelUnavailable, match="token that may write"):
         push(mine, "owner/mine", load_settings())
-    with pytest.raises(ModelUnavailable, match=r"--offline forbids it\. Unset that\.$"):
+    with pytest.raises(ModelUnavailable, match=r"--offline forbids it\. Leave out --offline\.$"):
         push(mine, "owner/mine", load_settings(offline=True))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelUnavailable, match=r"HF_HUB_OFFLINE forbids it\. Unset that\.$"):
+        push(mine, "owner/mine", load_settings())
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     with pytest.raises(UsageError, match="OWNER/REPOSITORY"):
         push(mine, "mine", load_settings())
     (mine / "model.safetensors").write_bytes(b"exchanged")
