@@ -5,8 +5,11 @@ the environment when it is imported; so that HF_ENDPOINT, HF_TOKEN and HF_HUB_OF
 time of a call, endpoint and token are handed to each call and offline is refused before any.
 
 * Content is checked here, not by the client: sha256 where the Hub keeps one (LFS, Xet), else the
-  git blob's sha1. The client compares sizes alone. Which transport brought the bytes (plain HTTP,
-  hf_xet's chunks, the Hub's cache on this machine) makes no difference to the check.
+  git blob's sha1. The client compares sizes alone. What brought the bytes (plain HTTP, hf_xet's
+  chunks, the Hub's cache on this machine) makes no difference to the check.
+* Large files go by plain HTTP, and not by hf_xet, so that an interrupted one goes on where it
+  stopped (`models/hub_parts.py`); small ones, and what the Hub's cache here has, by the client's
+  `hf_hub_download`.
 * Whatever the client or its transport raises becomes one ModelUnavailable, with the next step;
   the mapping is `models/hub_errors.py`.
 * Time is bounded. A look-up takes one try of HF_HUB_ETAG_TIMEOUT seconds (10). The client tries a
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import ModelUnavailable
 from imgrank.models.hub_errors import explained, without_password
+from imgrank.models.hub_parts import append, misfit, part_name, resumable
 from imgrank.models.spec import file_sha256
 from imgrank.settings import Settings
 
@@ -144,10 +148,11 @@ def fetch(
     """One file of the repository, whole and checked, in `folder`.
 
     count: called with the number of bytes that came (or, negative, that have to come again).
-    A file of this content that is there already is not fetched again. Raises ModelUnavailable;
-    what does not have the promised content is deleted.
+    A file of this content that is there already is not fetched again, and a large one goes on
+    where an earlier call stopped. Raises ModelUnavailable; what does not have the promised content
+    is deleted.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     remote, path = repository.files[name], folder / name
     if path.is_file() and not _differs(path, remote):
@@ -155,6 +160,9 @@ def fetch(
         return path
     path.unlink(missing_ok=True)
     with explained(repository.name, repository.revision, endpoint(), name), quiet():
+        cached = try_to_load_from_cache(repository.name, name, revision=repository.revision)
+        if resumable(remote) and not isinstance(cached, str):
+            return _fetch_on(repository, remote, path, count)
         hf_hub_download(
             repository.name,
             name,
@@ -164,6 +172,35 @@ def fetch(
             token=api().token,
             tqdm_class=_bar(count),
         )
+    check(path, remote, repository)
+    return path
+
+
+def _fetch_on(
+    repository: Repository, remote: RemoteFile, path: Path, count: Callable[[int], None]
+) -> Path:
+    """A large file, checked, at `path`; first as a part beside it, which an interruption leaves.
+
+    A part that was gone on with and turns out wrong is fetched once more, from its start.
+    """
+    from huggingface_hub import hf_hub_url
+
+    url = hf_hub_url(
+        repository.name, remote.name, revision=repository.revision, endpoint=endpoint()
+    )
+    part, token = path.with_name(part_name(remote)), api().token
+    if part.is_file():
+        try:
+            append(part, remote, url, token, count, _bar)
+        except OSError as error:
+            if not misfit(error, part, remote):
+                raise
+        if not _differs(part, remote):
+            return part.replace(path)
+        count(-part.stat().st_size)
+        part.unlink()
+    append(part, remote, url, token, count, _bar)
+    part.replace(path)
     check(path, remote, repository)
     return path
 
@@ -254,13 +291,17 @@ def _differs(path: Path, remote: RemoteFile) -> str:
     return "" if blob.hexdigest() == remote.blob else "its git hash is another"
 
 
-def _bar(count: Callable[[int], None]) -> type[Any]:
-    """A bar, as the client wants one, that draws nothing and counts."""
+def _bar(count: Callable[[int], None], counted: int = 0) -> type[Any]:
+    """A bar, as the client wants one, that draws nothing and counts.
+
+    counted: bytes that `count` knows of; the server may make the client begin before them.
+    """
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+            count(int(kwargs.get("initial") or 0) - counted)
 
         def update(self, n: float | None = 1) -> None:
             count(int(n or 0))

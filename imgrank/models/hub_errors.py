@@ -146,11 +146,11 @@ def _of_transport(error: BaseException, what: str, endpoint: str) -> str:
 
 def _of_machine(error: BaseException, what: str, endpoint: str) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full, at {what}. Make room, then pull again: what is whole is kept."
+        return f"the disk is full, at {what}. Make room, then pull again: what came is kept."
     if isinstance(error, OSError) and error.errno is not None:
         return f"{what} cannot be written: {error}."
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
-        return f"{what} arrived cut short, and was not kept. Pull again to go on."
+        return f"{what} arrived cut short. Pull again to go on."
     if isinstance(error, ValueError | KeyError | TypeError | OSError):
         return (
             f"{endpoint} does not answer as the Hub does, at {what} ({_first_line(error)}). "

@@ -18,6 +18,7 @@ from typing import Any
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.models import checkpoint
 from imgrank.models.hub import RemoteFile, Repository, look_up, refuse_offline
+from imgrank.models.hub_parts import arrived
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import ORIGIN, Origin, read_origin
 from imgrank.models.published import backbone_config, own_config
@@ -329,11 +330,7 @@ def _named(wish: Wish, name: str, settings: Settings) -> Wish:
 
 
 def _to_fetch(found: Plan, folder: Path) -> int:
-    def size(name: str) -> int:
-        path = folder / name
-        return path.stat().st_size if path.is_file() else -1
-
-    return sum(file.bytes for file in found.files if size(file.name) != file.bytes)
+    return sum(file.bytes - arrived(folder, file) for file in found.files)
 
 
 def _warnings(found: Plan, there: Origin | None) -> tuple[str, ...]:

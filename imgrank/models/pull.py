@@ -4,7 +4,7 @@ Files gather in a hidden folder beside the models, `.pull-NAME`. There each is c
 the Hub, the registry and the lock file promise, a pickle or a head is converted, OpenCLIP loads a
 backbone once, a checkpoint is held against its backbone. Only then one rename makes it a model.
 Whatever interrupts this (Ctrl-C, kill -9, a full disk, a server that lies) leaves no model behind;
-whole files of the hidden folder are not fetched again.
+whole files of the hidden folder are not fetched again, and a large one goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from imgrank.errors import CheckpointError, ModelUnavailable
 from imgrank.models import checkpoint
 from imgrank.models.convert import to_safetensors, write_config
 from imgrank.models.hub import Repository, fetch, refuse_offline
+from imgrank.models.hub_parts import part_name
 from imgrank.models.lock import Locked, lock, locked
 from imgrank.models.origin import ORIGIN, Origin, write_origin
 from imgrank.models.plan import (
@@ -151,8 +152,8 @@ def _fetch(found: Plan, settings: Settings, folder: Path, counter: _Counter) -> 
     promises = _promises(found, settings)
     files = {file.name: file for file in found.files}
     # The client's half files; and whatever an earlier pull under this name, of another repository
-    # or commit, has left: OpenCLIP takes weights and config by their names.
-    _only(folder, files)
+    # or commit, has left: OpenCLIP takes weights and config by their names. Parts of these stay.
+    _only(folder, {*files, *map(part_name, found.files)})
     repository = Repository(found.repository, found.revision, files, found.licence)
     facts: Facts = {}
     end = counter.done

@@ -17,7 +17,8 @@ CODES = {404: "EntryNotFound", 403: "GatedRepo"}
 
 @dataclass
 class Fault:
-    """how: alter, truncate (of what was announced), short (announced short), stall, or a status."""
+    """how: alter, truncate (of what was announced), short (announced short), stall, whole (though a
+    range was asked for), more (the whole, said to be that range), or a status."""
 
     part: str
     how: str | int
@@ -87,10 +88,15 @@ class Handler(BaseHTTPRequestHandler):
             data = bytes([data[0] ^ 1]) + data[1:]
         if how == "short":
             data = data[:-1]
-        first = int((self.headers.get("Range") or "bytes=0-")[6:].partition("-")[0])
-        status = 206 if first else 200
+        asked = self.headers.get("Range") or ""
+        first = int((asked or "bytes=0-")[6:].partition("-")[0])
+        status = 206 if first and how != "whole" else 200
+        if how in ("whole", "more"):
+            first = 0
         if first:
             headers = {**headers, "Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"}
+        end = max(first, fault.at if fault else 0) if how in ("truncate", "stall") else len(data)
+        self.hub.served.append((self.path, asked, end - first))
         if how not in ("truncate", "stall"):
             self.reply(data[first:], status, headers)
             return
@@ -98,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(data) - first)}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data[first : max(first, fault.at if fault else 0)])
+        self.wfile.write(data[first:end])
         self.wfile.flush()
         if how == "stall":
             self._wait()

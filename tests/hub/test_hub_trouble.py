@@ -70,7 +70,7 @@ def test_content_that_ends_too_early(small: StandIn, settings: Settings) -> None
     small.fail(SAFE, "truncate", method="GET", at=1000)
     refused(settings, "connection to .* broke off", lambda: pull(found, settings))
     # asked for the rest, in vain, as often as the client does
-    assert sum(r.startswith("GET") and SAFE in r for r in small.requests) == 6
+    assert len([path for path, _, _ in small.served if SAFE in path]) == 6
 
 
 def test_a_connection_that_breaks_once_goes_on_where_it_broke(
@@ -105,7 +105,7 @@ def test_a_server_that_stalls(
     small.fail(part, "stall", method=method)
     message = refused(settings, "stopped answering", lambda: pull(plan(WISH, settings), settings))
     assert "HF_HUB_DOWNLOAD_TIMEOUT" in message
-    assert len(small.requests) <= 12  # it gave up
+    assert len(small.requests) <= 18  # it gave up
 
 
 class Case(NamedTuple):
@@ -310,7 +310,7 @@ def test_kill_9_in_the_middle_leaves_no_model_and_the_next_pull_finishes(
     staged = plan_module.staging(settings, "small")
     assert (staged / CONFIG).read_bytes() == backbone()[CONFIG]
     assert not (staged / SAFE).exists()
-    assert list((staged / ".cache").rglob("*.incomplete"))  # what the client had of it
+    assert len(list(staged.glob(f".{SAFE}.*.part"))) == 1  # what came of it
 
     folder = pull(plan(WISH, settings), settings)
     assert (folder / SAFE).read_bytes() == backbone()[SAFE]
