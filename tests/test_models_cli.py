@@ -43,7 +43,7 @@ def test_list_has_all_that_is_here_and_all_that_is_known(run: Run, place: Place)
     ]
     assert found["mine"]["tasks"] == ["quality"]
     assert (found["mine"]["origin"], found["mine"]["revision"]) == ("hf:me/adapter", REVISION)
-    assert found["mine"]["pinned"] == "by what is here"
+    assert found["mine"]["pinned"] == "by its origin.json"
     assert found["convnext-base-224"]["pinned"] == "unpinned"
     assert found["mobileclip2-s0"]["research_only"] is True
     assert found["tiny"]["default_for"] == ["*"]
@@ -108,6 +108,100 @@ def test_the_table_of_a_terminal_tells_what_matters(place: Place) -> None:
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.parametrize("width", [60, 80, 99, 100, 130])
+def test_no_terminal_cuts_a_name_or_a_size(place: Place, width: int) -> None:
+    from imgrank.cli.models_show import show_tables, standing
+    from imgrank.models.catalogue import catalogue
+
+    long = "CLIP-ViT-B-32-256x256-DataComp-s34B-b86K"
+    place(long, "tiny", repository="me/base")
+    place("mine", repository="me/adapter")
+    load_settings().config.write_text('[models]\nquality = "mine"\n')
+    found = catalogue(load_settings())
+    out = io.StringIO()
+    show_tables(found, Console(file=out, width=width))
+    text = out.getvalue()
+    assert "…" not in text
+    names = {line.split()[0] for line in text.splitlines() if line.strip()}
+    wanted = {known.name for known in found if width >= 80 or known.name != long}  # else it wraps
+    assert wanted <= names
+    assert " ~605 MB " in text
+    assert ("research only: " in text) == (width >= 130)
+    (mine,) = [known for known in found if known.name == "mine"]
+    assert standing(mine) == "here, default for quality"
+    if width == 80:
+        assert "default: quality" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_info_is_as_wide_as_the_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, place: Place
+) -> None:
+    from imgrank.cli.models_show import _wrapped
+
+    line = "  " + "srcc 0.75 [0.66, 0.82]; " * 9
+    assert _wrapped(line) == [line]  # into a pipe
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("imgrank.cli.models_show.sys.stdout.isatty", lambda: True)
+    lines = _wrapped(line)
+    assert max(map(len, lines)) <= 50
+    assert " ".join(" ".join(lines).split()) == line.strip()
+    assert {each[:4] for each in lines[1:]} == {"    "}
+    command = f"next: imgrank models pull {'x' * 80} {'y' * 80}"
+    assert _wrapped(command) == [command]  # to be copied
+
+
+def test_an_interrupted_pull_is_seen_in_the_list(run: Run, home: Path) -> None:
+    for name in ("big", "vit-b-16"):
+        staged = load_settings().models_dir / f".pull-{name}"
+        staged.mkdir(parents=True)
+        (staged / "open_clip_model.safetensors").write_bytes(bytes(2_000_000))
+    (load_settings().models_dir / ".pull-big.lock").touch()
+    for arguments in ((), ("--here",), ("--json",)):
+        result = run("models", "list", *arguments)
+        assert result.stderr.splitlines() == [
+            "big: its pull is not finished, 2.0 MB are kept; the same pull goes on, "
+            "imgrank models remove big deletes it",
+            "vit-b-16: its pull is not finished, 2.0 MB are kept; imgrank models pull vit-b-16 "
+            "goes on, imgrank models remove vit-b-16 deletes it",
+        ]
+        assert "big" not in result.stdout
+
+
+def test_what_was_imported_says_from_where(run: Run, place: Place) -> None:
+    place("mine", "tiny", repository="", origin="imported", revision="", asked="/from/here")
+    row = rows(run("models", "list", "--json"))["mine"]
+    assert (row["pinned"], row["state"]) == ("imported", "here")
+    text = run("models", "info", "mine").stdout
+    assert "origin    imported from /from/here" in text
+    assert "unpinned" not in text
+    assert "revision" not in text
+
+
+def test_a_model_whose_backbone_is_gone_says_so_everywhere(run: Run, place: Place) -> None:
+    config = place("mine") / "config.json"
+    facts = json.loads(config.read_text())
+    facts["backbone"] |= {"name": "loc", "digest": "sha256:" + "0" * 64}
+    config.write_text(json.dumps(facts))
+    problem = "its backbone 'loc' is not here"
+    row = rows(run("models", "list", "--json"))["mine"]
+    assert (row["state"], row["problem"]) == ("no backbone", problem)
+    lines = run("models", "info", "mine").stdout.splitlines()
+    assert problem in lines
+    assert lines[-1] == "next: imgrank models import backbone FOLDER"
+    result = run("models", "verify", "mine")
+    assert (result.exit_code, result.stdout) == (3, f"mine\t{problem}\n")
+    assert "imgrank models import backbone FOLDER" in result.stderr
+    result = run("doctor", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["models"][str(config.parent)].startswith(problem)
+    facts["backbone"]["origin"] = f"hf:me/base@{REVISION}"
+    config.write_text(json.dumps(facts))
+    line = f"imgrank models pull hf:me/base@{REVISION}"
+    assert run("models", "info", "mine").stdout.splitlines()[-1] == f"next: {line}"
+    assert line in run("models", "verify", "mine").stderr
+
+
 def test_a_foreign_name_or_licence_cannot_drive_the_terminal(run: Run, place: Place) -> None:
     place("mine", repository="me/adapter", licence="\x1b[2Jmit")
     config = load_settings().models_dir / "mine" / "config.json"
@@ -126,7 +220,7 @@ def test_info_of_one_that_is_here(run: Run, place: Place, tmp_path: Path) -> Non
     for part in (
         f"folder    {folder}",
         "origin    hf:me/adapter",
-        f"revision  {REVISION} (pinned by what is here)",
+        f"revision  {REVISION} (pinned by its origin.json)",
         "rests on  tiny",
         "quality: MOS, 0 to 5",
         'prompt "sort images by the image quality of MOS"',
@@ -159,7 +253,10 @@ def test_info_of_one_that_is_not_here(run: Run) -> None:
     assert (
         "models import official-adapter FILE.pt --name official-count --task count" in unpublished
     )
-    assert "next:" not in unpublished
+    assert unpublished.splitlines()[-1] == (
+        "next: imgrank models import official-adapter FILE.pt --name official-count --task count"
+    )
+    assert "next:" not in run("models", "info", "rarl").stdout
 
 
 def test_info_as_json_and_the_card(run: Run) -> None:

@@ -10,7 +10,7 @@ import pytest
 from model_folders import PHOTOS, REVISION, Place, Run, put, rows, runner
 
 from imgrank.models.registry import EMBEDDED, listed
-from imgrank.settings import load_settings
+from imgrank.settings import Settings, load_settings
 
 QUALITY = EMBEDDED / "tiny-quality"
 
@@ -51,6 +51,29 @@ def test_verify_of_a_damaged_or_half_pulled_one(run: Run, place: Place) -> None:
     result = run("models", "verify", "begun")
     assert result.exit_code == 3
     assert "Go on with it: imgrank models pull begun" in result.stderr
+
+
+def test_a_pulled_folder_that_lost_its_config_is_not_passed_over(run: Run, place: Place) -> None:
+    folder = place("mine", "tiny", repository="me/base")
+    (folder / "open_clip_config.json").unlink()
+    assert rows(run("models", "list", "--json"))["mine"]["state"] == "damaged"
+    result = run("models", "verify")
+    assert result.exit_code == 3
+    assert f"mine\t{folder} is no model" in result.stdout
+    assert f"imgrank models pull hf:me/base@{REVISION} --as mine" in result.stderr
+    for name in ("mine", "hf:me/base"):
+        result = run("sort", str(PHOTOS), "a cat", "--model", name)
+        assert (result.exit_code, "imgrank models remove mine" in result.stderr) == (3, True)
+    assert run("models", "info", "mine").exit_code == 3
+
+
+def test_verify_of_an_imported_one_says_how_to_import_it_again(run: Run, place: Place) -> None:
+    facts = {"repository": "", "origin": "imported", "revision": "", "asked": "/from/a folder"}
+    (place("mine", "tiny", **facts) / "open_clip_config.json").write_text("{}")
+    result = run("models", "verify", "mine")
+    assert result.exit_code == 3
+    line = "imgrank models import backbone '/from/a folder' --name mine"
+    assert f"imgrank models remove mine, then {line}" in result.stderr
 
 
 # ---- remove --------------------------------------------------------------------------------------
@@ -257,3 +280,27 @@ def test_doctor_tells_how_the_hub_would_be_reached(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert json.loads(run("doctor", "--json").stdout)["hub"]["access"] == "off, by HF_HUB_OFFLINE"
     assert {"onnx", "siglip"} <= json.loads(result.stdout)["extras"].keys()
+
+
+def test_doctor_goes_on_where_config_or_lock_file_are_damaged(run: Run, home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    config, lock = home / "config.toml", home / "data" / "models.lock.json"
+    assert run("doctor").exit_code == 0
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("{")
+    result = run("doctor", "--json")
+    assert result.exit_code == 3
+    assert str(lock) in json.loads(result.stdout)["locks"]["problem"]
+    lock.unlink()
+    config.write_text("[models\n")
+    result = run("doctor", "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert str(config) in found["folders"]["problem"]
+    assert found["cache"]["file"] == str(load_settings_without(config).store_path)
+    assert found["models"]["tiny"] == "ok"
+
+
+def load_settings_without(config: Path) -> Settings:
+    config.unlink()
+    return load_settings()

@@ -40,7 +40,8 @@ PACKAGES = ("torch", "open_clip_torch", "timm", "pillow", "huggingface-hub", "sa
 def doctor(as_json: bool) -> int:
     """Check this machine: versions, device, disk, cache, embedded models.
 
-    Exits with 3 if a model is damaged or the embedded ones are missing. Opens no socket.
+    Exits with 3 if a model, config.toml or the lock file is damaged or the embedded models are
+    missing. Opens no socket.
     """
     from imgrank.results.output import visible
 
@@ -53,15 +54,15 @@ def doctor(as_json: bool) -> int:
             for name, value in facts.items():
                 click.echo(visible(f"  {name}: {value}"))
     whole = all(state == "ok" for state in found["models"].values())
+    whole = whole and not any("problem" in found[section] for section in ("folders", "locks"))
     return 0 if whole and DEFAULT_BACKBONE in found["models"] else 3
 
 
 def examine() -> dict[str, dict[str, Any]]:
     """Sections of facts; everything that could be wrong is a fact, not an exception."""
     from imgrank.images.limits import machine_pixel_cap
-    from imgrank.settings import load_settings
 
-    settings = load_settings()
+    settings, wrong = _settings()
     return {
         "versions": {
             "imgrank": importlib.metadata.version("imgrank"),
@@ -91,10 +92,52 @@ def examine() -> dict[str, dict[str, Any]]:
             "config": f"{settings.config}{'' if settings.config.exists() else ' (not there)'}",
             "data": str(settings.data_dir),
             "models": str(settings.models_dir),
+            **({"problem": wrong} if wrong else {}),
         },
         "hub": _hub(settings),
-        "models": _models(settings.models_dir),
+        "locks": _locks(settings),
+        "models": _models(settings),
     }
+
+
+def _settings() -> tuple[Settings, str]:
+    """As all other commands see them, or, with what is wrong, those of the folders alone."""
+    from imgrank.errors import UsageError
+    from imgrank.settings import Settings, load_settings
+
+    try:
+        return load_settings(), ""
+    except UsageError as error:
+        import platformdirs
+
+        home = os.environ.get("IMGRANK_HOME", "").strip()
+        root = Path(home).expanduser().absolute() if home else None
+        usual = platformdirs.PlatformDirs("imgrank", appauthor=False)
+        own = {
+            kind: Path(given).expanduser().absolute()
+            for kind in ("cache", "data")
+            if (given := os.environ.get(f"IMGRANK_{kind.upper()}_DIR", "").strip())
+        }
+        cache = root / "cache" if root else usual.user_cache_path
+        data = root / "data" if root else usual.user_data_path
+        config = root or usual.user_config_path
+        return (
+            Settings(own.get("cache", cache), own.get("data", data), config / "config.toml", root),
+            f"{error} Other commands stop at it; the usual settings are shown here.",
+        )
+
+
+def _locks(settings: Settings) -> dict[str, str]:
+    """What is known of the lock file of pulls."""
+    from imgrank.errors import CheckpointError
+    from imgrank.models.lock import lock_path, locked
+
+    path = lock_path(settings)
+    try:
+        count = len(locked(settings))
+    except CheckpointError as error:
+        return {"file": str(path), "problem": str(error)}
+    return {"file": str(path) if path.exists() else f"{path} (not there)", "pinned": str(count)}
 
 
 def _hub(settings: Settings) -> dict[str, str]:
@@ -148,17 +191,19 @@ def _free(path: Path) -> str:
     return f"{shutil.disk_usage(there).free / 1e9:.1f} GB"
 
 
-def _models(folder: Path) -> dict[str, str]:
-    """Every model's weights against the digest that its folder records."""
+def _models(settings: Settings) -> dict[str, str]:
+    """Every model's weights against the digest that its folder records; is its backbone here?"""
     from imgrank.errors import ImgrankError
     from imgrank.models.registry import entries, verify
+    from imgrank.models.resting import lacking, way_to
 
     found = {}
-    for entry in entries(folder):
+    for entry in entries(settings.models_dir):
         name = entry.name if entry.where == "embedded" else str(entry.folder)
         try:
             verify(entry)
-            found[name] = "ok"
+            lacks = lacking(entry, settings)
+            found[name] = f"{lacks}: {way_to(entry)}" if lacks else "ok"
         except ImgrankError as error:
             found[name] = str(error)
     return found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from imgrank.cli.asking import agreed
-from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
+from imgrank.errors import ModelUnavailable, UsageError
 
 if TYPE_CHECKING:
     from imgrank.models.registry import Entry
@@ -33,29 +33,37 @@ Examples:
 def verify(names: tuple[str, ...]) -> int:
     """Read every file of a model against the digest that was recorded of it; all without NAME.
 
-    One line a model: its name and "ok", or what is wrong, a file each. Exits with 3 if anything is.
+    One line a model: its name and "ok", or what is wrong, a file each. Exits with 3 if anything
+    is, also if the backbone that a model rests on is not here.
     """
     from imgrank.models.registry import differences, entries
+    from imgrank.models.resting import lacking, way_to
     from imgrank.settings import load_settings
 
     settings = load_settings()
     chosen = [_entry(name, settings) for name in names] or entries(settings.models_dir)
     whole = True
     for entry in chosen:
-        wrong = differences(entry)
-        whole = whole and not wrong
-        for text in wrong or ["ok"]:
+        wrong, needs = differences(entry), lacking(entry, settings)
+        whole = whole and not wrong and not needs
+        for text in [*wrong, *([needs] if needs else [])] or ["ok"]:
             click.echo(_plain(f"{entry.name}\t{text}"))
         if wrong:
             _say(f"{entry.name}: {_repair(entry)}")
+        if needs:
+            _say(f"{entry.name} needs its backbone: {way_to(entry)}")
     return 0 if whole else 3
 
 
 def _repair(entry: Entry) -> str:
     if entry.where == "embedded":
         return "install imgrank again"
-    if entry.origin is None:
-        return "put its folder there again, from where you had it"
+    if entry.origin is None or not entry.origin.repository:
+        from_where = entry.origin.asked if entry.origin else ""
+        if not from_where:
+            return "put its folder there again, from where you had it"
+        line = f"imgrank models import backbone {shlex.quote(from_where)} --name {entry.name}"
+        return f"imgrank models remove {entry.name}, then {line}"
     wish = f"{entry.origin.origin}@{entry.origin.revision}"
     if entry.origin.origin.startswith("open_clip:"):
         wish = entry.origin.origin
@@ -118,14 +126,13 @@ def _removable(name: str, settings: Settings) -> Path:
 def _consequences(folder: Path, settings: Settings) -> list[str]:
     """What stops working: checkpoints on this backbone, defaults that name it."""
     from imgrank.models.registry import entries
+    from imgrank.models.resting import resting_on
 
     here = entries(settings.models_dir)
     texts = []
     this = next((entry for entry in here if entry.folder == folder), None)
-    if this is not None and this.kind == "backbone":
-        resting = [entry.name for entry in here if _rests_on(entry, this, here)]
-        if resting:
-            texts.append(f"{', '.join(resting)} cannot be used without {folder.name}")
+    if this is not None and this.kind == "backbone" and (resting := resting_on(this, here)):
+        texts.append(f"{', '.join(resting)} cannot be used without {folder.name}")
     chosen = {**settings.models, **({"default": settings.model} if settings.model else {})}
     for key, name in chosen.items():
         if name in (folder.name, str(folder)):
@@ -134,22 +141,6 @@ def _consequences(folder: Path, settings: Settings) -> list[str]:
                 f"imgrank models default --unset --task {key}"
             )
     return texts
-
-
-def _rests_on(entry: Entry, backbone: Entry, here: list[Entry]) -> bool:
-    """Whether a checkpoint needs this backbone, and no other here is the same."""
-    from imgrank.models.spec import read_spec
-
-    facts = entry.config.get("backbone")
-    if not isinstance(facts, dict) or not facts.get("digest"):
-        return False
-    digest = str(facts["digest"]).removeprefix("sha256:")
-    fitting = []
-    for each in here:
-        with suppress(CheckpointError):
-            if each.kind == "backbone" and read_spec(each.folder).identity == digest:
-                fitting.append(each)
-    return fitting == [backbone]
 
 
 def _delete(folder: Path) -> None:

@@ -34,7 +34,7 @@ Examples:
 @click.option("--as", "name", metavar="NAME", help="Call it so here.  [its own name]")
 @click.option("-y", "--yes", is_flag=True, help="Without a question.")
 @click.option("--allow-pickle", is_flag=True, help="Take weights that are only there as a pickle.")
-@click.option("--update", is_flag=True, help="Look for a newer commit than the one locked here.")
+@click.option("--update", is_flag=True, help="Replace what is here by the newest commit.")
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched, and stop.")
 @click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
 @click.option("-q", "--quiet", is_flag=True, help="No notices or progress, only errors.")
@@ -76,7 +76,10 @@ def pull(
         if dry_run and settings.offline and wish in listed():
             _show(_of_registry(listed()[wish]), click.echo)
             return 0
-        found = plan(wish, settings, name=name, allow_pickle=allow_pickle, update=update)
+        try:
+            found = plan(wish, settings, name=name, allow_pickle=allow_pickle, update=update)
+        except KeyboardInterrupt:
+            return _nothing_yet()
         if found.here is not None and found.needs is None:
             transfer.notify(f"{found.name} is here already, at revision {found.revision}")
             return _ready(found.name, found.here, settings, transfer)
@@ -84,10 +87,19 @@ def pull(
             _show(_of_plan(found, settings), click.echo if dry_run else transfer.notify)
         if dry_run:
             return 0
-        if not yes and not _agreed(found):
-            transfer.notify("nothing was fetched")
-            return 1
+        try:
+            if not yes and not _agreed(found):
+                transfer.notify("nothing was fetched")
+                return 1
+        except click.Abort:
+            return _nothing_yet()
         return _pull(found, settings, transfer)
+
+
+def _nothing_yet() -> int:
+    """Says what Ctrl-C before or at the question means; the exit status."""
+    click.echo("\nimgrank: interrupted. Nothing was fetched.", err=True)
+    return 130
 
 
 def _pull(found: Plan, settings: Settings, transfer: Transfer) -> int:
@@ -124,8 +136,8 @@ def _kept(found: Plan, settings: Settings) -> str:
         if (path := staging(settings, plan.name) / file.name).is_file()
         and path.stat().st_size == file.bytes
     ]
-    count = "1 whole file" if len(whole) == 1 else f"{len(whole)} whole files"
-    kept = f"{count} ({size_text(sum(whole))}) are kept" if whole else "Nothing whole had arrived"
+    count, are = ("1 whole file", "is") if len(whole) == 1 else (f"{len(whole)} whole files", "are")
+    kept = f"{count} ({size_text(sum(whole))}) {are} kept" if whole else "Nothing whole had arrived"
     return f"{kept}. The same line goes on; imgrank models remove {found.name} --yes deletes it."
 
 

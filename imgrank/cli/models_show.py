@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,8 @@ GROUPS = (
 )
 COLUMNS = ("model", "size", "licence", "state")
 LEAST = (19, 7, 10, 11)  # characters, so that both tables are one
-STYLES = {"embedded": "green", "here": "green", "damaged": "bold red"}
+STYLES = {"embedded": "green", "here": "green", "damaged": "bold red", "no backbone": "bold red"}
+WIDE, ROOM = 100, 20  # characters of a terminal, of the last column: with fewer it is left out
 
 
 @click.command("list", short_help="All models: here, to pull, unpublished.", epilog=LIST_EXAMPLES)
@@ -44,10 +47,11 @@ def list_models(here: bool, as_json: bool) -> None:
     A table on a terminal, tab-separated values in a pipe. Sizes with a ~ are about what a pull
     fetches. Opens no socket.
     """
-    from imgrank.models.catalogue import catalogue
+    from imgrank.models.catalogue import catalogue, unfinished
     from imgrank.settings import load_settings
 
-    found = [known for known in catalogue(load_settings()) if known.folder or not here]
+    settings = load_settings()
+    found = [known for known in catalogue(settings) if known.folder or not here]
     if as_json:
         click.echo(json.dumps([row(known) for known in found], indent=2))
     elif sys.stdout.isatty():
@@ -56,6 +60,8 @@ def list_models(here: bool, as_json: bool) -> None:
         show_tables(found, Console(highlight=False))
     else:
         write_tsv(found)
+    for name, count in unfinished(settings).items():
+        click.echo(visible(_unfinished(name, count)), err=True)
 
 
 @click.command(short_help="What is known of one model.", epilog=INFO_EXAMPLES)
@@ -82,11 +88,39 @@ def info(name: str, card: bool, as_json: bool) -> int:
         click.echo(json.dumps({**row(known), "config": config}, indent=2))
         return 0
     for line in described(known):
-        click.echo(visible(line))
+        click.echo("\n".join(_wrapped(visible(line))))
     return 0
 
 
+def _wrapped(line: str) -> list[str]:
+    """A line as the terminal holds it; in a pipe, and of commands to copy, it stays one."""
+    import shutil
+    import textwrap
+
+    if not sys.stdout.isatty() or line.startswith(("next: ", "model card: ")):
+        return [line]
+    width = max(40, shutil.get_terminal_size().columns)
+    start = len(line) - len(line.lstrip())
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * (start + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [""]
+
+
 # ---- list ----------------------------------------------------------------------------------------
+
+
+def _unfinished(name: str, count: int) -> str:
+    from imgrank.models.registry import listed, size_text
+
+    line = f"imgrank models pull {name}" if name in listed() else "the same pull"
+    return (
+        f"{name}: its pull is not finished, {size_text(count)} are kept; {line} goes on, "
+        f"imgrank models remove {name} deletes it"
+    )
 
 
 def row(known: Known) -> dict[str, Any]:
@@ -149,31 +183,52 @@ def show_tables(found: Sequence[Known], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    for backbones, heading in GROUPS:
-        rows = [known for known in found if (known.kind == "backbone") == backbones]
+    groups = [[each for each in found if (each.kind == "backbone") == own] for own, _ in GROUPS]
+    needed = max(sum(_widths(rows, narrow=False)) for rows in groups) + 11 + ROOM
+    narrow = console.width < max(WIDE, needed)
+    for (backbones, heading), rows in zip(GROUPS, groups, strict=True):
         if not rows:
             continue
-        cells = [
-            (known.name, size(known), _short_licence(known), standing(known)) for known in rows
-        ]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        widths = _widths(rows, narrow=narrow)
+        if narrow:  # nothing is cut: a state that is too long, then a name, takes a second line
+            for column, least in ((-1, LEAST[-1]), (0, LEAST[0])):
+                over = max(0, sum(widths) + 8 - console.width)
+                widths[column] = max(least, widths[column] - over)
+        cells = {known.name: _cells(known, narrow=narrow) for known in rows}
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for title, least, width in zip(COLUMNS, LEAST, widths, strict=True):
+        for title, width in zip(COLUMNS, widths, strict=True):
             justify: Any = "right" if title == "size" else "left"
-            table.add_column(title, justify=justify, width=max(least, width), no_wrap=True)
-        rest = console.width - sum(map(max, LEAST, widths)) - 11  # between the columns
-        table.add_column("good for" if backbones else "answers", max_width=max(rest, 20))
-        for known, (name, much, licence, state) in zip(rows, cells, strict=True):
+            table.add_column(title, justify=justify, width=width, overflow="fold")
+        if not narrow:
+            rest = console.width - sum(widths) - 11  # between the columns
+            table.add_column("good for" if backbones else "answers", max_width=rest)
+        for known in rows:
+            name, much, licence, state = cells[known.name]
+            purpose = [] if narrow else [_purpose(known)]
             table.add_row(
-                Text(visible(name), style="bold" if known.here else ""),
+                Text(name, style="bold" if known.here else ""),
                 Text(much),
                 Text(licence, style="" if known.licence else "dim"),
                 Text(state, style=STYLES.get(known.state, "dim")),
-                _purpose(known),
+                *purpose,
             )
         console.print(Text(heading, style="bold"))
         console.print(table)
     console.print("imgrank models info NAME tells more; imgrank models pull NAME fetches one.")
+
+
+def _widths(found: Sequence[Known], *, narrow: bool) -> list[int]:
+    """Characters of each column but the last."""
+    rows = [LEAST, *(tuple(map(len, _cells(known, narrow=narrow))) for known in found)]
+    return [max(column) for column in zip(*rows, strict=True)]
+
+
+def _cells(known: Known, *, narrow: bool) -> tuple[str, str, str, str]:
+    """Of all columns but the last. narrow: with as few words as can be."""
+    state = standing(known)
+    if narrow:
+        state = state.removeprefix("here, ").replace("default for ", "default: ")
+    return visible(known.name), size(known), _short_licence(known), state
 
 
 def _short_licence(known: Known) -> str:
@@ -187,7 +242,8 @@ def _purpose(known: Known) -> Any:
 
     from imgrank.models.registry import restricted
 
-    text = known.problem if known.state == "damaged" else answers(known)
+    broken = known.state in ("damaged", "no backbone")
+    text = known.problem if broken else answers(known)
     limit = "research only: " if known.research_only else ""
     if not limit and restricted(known.licence):
         limit = "limited use: "
@@ -215,7 +271,7 @@ def described(known: Known) -> list[str]:
         lines.append(known.problem)
     facts = {
         "folder": str(known.folder or ""),
-        "origin": "comes with imgrank" if known.state == "embedded" else known.origin,
+        "origin": _origin(known),
         "revision": _revision(known),
         "licence": _licence_line(known),
         "size": size(known) if known.bytes else "unknown",
@@ -232,8 +288,14 @@ def described(known: Known) -> list[str]:
     return lines
 
 
+def _origin(known: Known) -> str:
+    if known.state == "embedded":
+        return "comes with imgrank"
+    return f"imported from {known.source}" if known.source else known.origin
+
+
 def _revision(known: Known) -> str:
-    if not known.origin:
+    if not known.origin or known.origin == "imported":
         return ""
     if not known.revision:
         return "unpinned: the first pull finds the commit and keeps to it"
@@ -278,6 +340,12 @@ def _next(known: Known) -> str:
 
     if known.state == "not here":
         return f"imgrank models pull {known.name}"
+    if known.state == "no backbone":
+        return known.way
+    if known.state == "damaged":
+        return f"imgrank models verify {shlex.quote(known.name)} says what to do"
+    if known.state == "unpublished":
+        return "".join(re.findall(r"imgrank models import .*", known.problem))
     return sort_line(known) if known.here else ""
 
 

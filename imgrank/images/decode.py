@@ -225,7 +225,8 @@ def _open(data: bytes) -> tuple[ImageFile.ImageFile, int]:
     if kind == "JPEG XL":
         raise Unreadable("JPEG XL is not supported; convert it to PNG or JPEG")
     if kind in ("AVIF", "HEIC") and (missing := missing_bytes(data)):
-        raise Unreadable(f"truncated {kind}: the file is cut short by {missing:,} bytes")
+        count = "1 byte" if missing == 1 else f"{missing:,} bytes"
+        raise Unreadable(f"truncated {kind}: the file is cut short by {count}")
     return _open_as(kind, data), 0
 
 

@@ -25,15 +25,22 @@ from imgrank.models.registry import (
     listed,
     listed_as,
 )
+from imgrank.models.resting import lacking, way_to
 from imgrank.models.spec import read_spec
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
-__all__ = ["Known", "Pinned", "State", "catalogue", "describe", "sort_line"]
+__all__ = ["Known", "Pinned", "State", "catalogue", "describe", "sort_line", "unfinished"]
 
-State = Literal["embedded", "here", "not here", "unpublished", "damaged"]
+State = Literal["embedded", "here", "not here", "unpublished", "damaged", "no backbone"]
 Pinned = Literal[
-    "", "by the package", "by the lock file", "by its commit", "by what is here", "unpinned"
+    "",
+    "by the package",
+    "by the lock file",
+    "by its commit",
+    "by its origin.json",
+    "imported",
+    "unpinned",
 ]
 EMBEDDED_LICENCE = "Apache-2.0; NOTICE names the terms of what it was trained on"
 
@@ -47,7 +54,9 @@ class Known:
     bytes: on disk, or about what a pull fetches; 0 if unknown.   default_for: tasks that it answers
     by the user's wish, and "*" for all else that is not measured.
     image_size: side of the input in pixels, 0 if unknown or (of a model here) not looked up.
-    problem: of a damaged one, or why it is unpublished.   folder: None if it is not here.
+    problem: of a damaged one, of one whose backbone is gone, or why it is unpublished.
+    way: how to get that backbone.   source: the folder that an imported one was copied from.
+    folder: None if it is not here.
     """
 
     name: str
@@ -67,6 +76,8 @@ class Known:
     image_size: int = 0
     default_for: tuple[str, ...] = ()
     problem: str = ""
+    way: str = ""
+    source: str = ""
     folder: Path | None = None
 
     @property
@@ -101,6 +112,18 @@ def describe(name: str, settings: Settings) -> Known:
         return _of_listed(known, locks)
 
 
+def unfinished(settings: Settings) -> Mapping[str, int]:
+    """Pulls that were interrupted, or that go on just now: name -> bytes of them on disk."""
+    start = ".pull-"
+    return {
+        folder.name.removeprefix(start): sum(
+            path.stat().st_size for path in folder.rglob("*") if path.is_file()
+        )
+        for folder in sorted(settings.models_dir.glob(f"{start}*"))
+        if folder.is_dir()
+    }
+
+
 def _example(known: Known) -> str:
     """An instruction that this model answers: "by image quality", "a cat"."""
     for task in known.tasks:
@@ -130,11 +153,15 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         licence = EMBEDDED_LICENCE
     places = (EMBEDDED, settings.models_dir)
     state: State = "embedded" if entry.where == "embedded" else "here"
+    imported = origin is not None and origin.origin == "imported"
+    lacks = lacking(entry, settings)
+    if entry.problem or lacks:
+        state = "damaged" if entry.problem else "no backbone"
     return Known(
         name=entry.name,
         call=entry.name if entry.folder.parent in places else str(entry.folder),
         kind=entry.kind,
-        state="damaged" if entry.problem else state,
+        state=state,
         tasks=entry.tasks,
         use=known.use if known else "",
         bytes=entry.size,
@@ -148,7 +175,9 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         backbone=entry.backbone,
         architecture=known.architecture if known else "",
         default_for=_default_for(entry, settings),
-        problem=entry.problem,
+        problem=entry.problem or lacks,
+        way=way_to(entry) if lacks else "",
+        source=origin.asked if origin and imported else "",
         folder=entry.folder,
     )
 
@@ -179,13 +208,15 @@ def _pinned(
 ) -> Pinned:
     """asked: what a model that is here was resolved from, "" for one that is not. A pull of the
     same wish keeps to the folder that is here, which may be copied from another machine."""
+    if origin == "imported":
+        return "imported"
     if known and revision and known.revision == revision:
         return "by the package"
     if COMMIT.fullmatch(asked):
         return "by its commit"
     if origin in locks or f"{origin}@{asked}" in locks:
         return "by the lock file"
-    return "by what is here" if asked else "unpinned"
+    return "by its origin.json" if asked else "unpinned"
 
 
 def _default_for(entry: Entry, settings: Settings) -> tuple[str, ...]:

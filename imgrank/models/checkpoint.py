@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from imgrank.errors import CheckpointError
 from imgrank.models.atomic import write_bytes, write_json
 from imgrank.models.digests import known_sha256
-from imgrank.models.spec import PREPROCESSING
+from imgrank.models.spec import PREPROCESSING, to_verify
 
 if TYPE_CHECKING:
     import numpy as np
@@ -263,7 +263,7 @@ def _open(folder: Path, wanted: Callable[[str], bool], framework: str) -> dict[s
     if known_sha256(path) != recorded:
         raise CheckpointError(
             f"{path} is not the file that {CONFIG} names (sha256 differs): it is damaged or was "
-            "exchanged. Fetch the checkpoint again."
+            f"exchanged. {to_verify(folder)}"
         )
     try:
         with safe_open(path, framework) as file:

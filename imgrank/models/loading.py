@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from imgrank.errors import CheckpointError, MissingExtra
 from imgrank.models.digests import known_sha256
-from imgrank.models.spec import CONFIG, RECORD, BackboneSpec
+from imgrank.models.spec import CONFIG, RECORD, BackboneSpec, to_verify
 
 __all__ = ["Tower", "load_tokenizer", "load_tower"]
 
@@ -48,7 +48,7 @@ def load_tower(spec: BackboneSpec, tower: Tower, overrides: Mapping[str, Tensor]
     if known_sha256(spec.weights) != spec.weights_sha256:
         raise CheckpointError(
             f"{spec.weights} is not the file that {RECORD} names (sha256 differs): it is "
-            "damaged or was exchanged. Fetch the backbone again."
+            f"damaged or was exchanged. {to_verify(spec.folder)}"
         )
     config = _model_config(spec)
     if config.get("text_cfg", {}).get("hf_model_name"):

@@ -17,13 +17,15 @@ from typing import Any
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.models import checkpoint
+from imgrank.models.digests import known_sha256
 from imgrank.models.hub import RemoteFile, Repository, look_up, refuse_offline
 from imgrank.models.hub_parts import arrived
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import ORIGIN, Origin, read_origin
 from imgrank.models.published import backbone_config, own_config
-from imgrank.models.registry import EMBEDDED, entries, find, listed, size_text
-from imgrank.models.spec import CONFIG, read_spec
+from imgrank.models.registry import EMBEDDED, differences, find, listed, size_text
+from imgrank.models.resting import backbone_by_digest
+from imgrank.models.spec import CONFIG
 from imgrank.models.wish import (
     Wish,
     choose_backbone,
@@ -84,7 +86,7 @@ def plan(
     """The plan for NAME, `hf:OWNER/REPOSITORY[@REVISION]` or `open_clip:ARCHITECTURE/TAG`.
 
     name: of the folder to be, instead of the model's own.   update: what names no commit is
-    resolved again, whatever the lock file says.
+    resolved again, whatever the lock file says, and what is here of another wish is replaced.
     What is already here at that commit opens no socket. Raises UsageError, ModelUnavailable (not
     found, no network, no room, only a pickle), MissingExtra, CheckpointError.
     """
@@ -114,16 +116,6 @@ def check_disk(found: Plan, settings: Settings) -> None:
         )
 
 
-def backbone_by_digest(digest: str, settings: Settings) -> Path | None:
-    """The folder of a backbone on this machine that has this identity ("sha256:" or bare hex)."""
-    wanted = digest.removeprefix("sha256:")
-    for entry in entries(settings.models_dir):
-        with suppress(CheckpointError):
-            if entry.kind == "backbone" and read_spec(entry.folder).identity == wanted:
-                return entry.folder
-    return None
-
-
 def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> Plan:
     folder = settings.models_dir / wish.name
     there = origin_there(folder, wish)
@@ -140,6 +132,8 @@ def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> P
         )
     if there and there.revision == repository.revision:
         return _nothing_to_do(wish, there, folder, settings, allow_pickle)
+    if there and not update:
+        _same_wish(wish, there, repository.revision)
     _agree(repository, wish, row if fixed else None)
     found = _contents(wish, repository, settings, allow_pickle)
     listed_licence = wish.listed.licence if wish.listed else ""
@@ -164,12 +158,16 @@ def _nothing_to_do(
 ) -> Plan:
     """But for the backbone of a checkpoint, which may have been removed since."""
     try:
-        config = find(folder.name, settings.models_dir).config  # {} of a backbone
-    except CheckpointError as error:
+        entry = find(folder.name, settings.models_dir)
+        damaged = bool(differences(entry, known_sha256))
+    except CheckpointError:
+        damaged = True
+    if damaged:
         raise CheckpointError(
             f"{wish.name} is here at that revision, but damaged (imgrank models verify "
             f"{wish.name} says how). First imgrank models remove {wish.name}, then pull it again."
-        ) from error
+        )
+    config = entry.config  # {} of a backbone
     return Plan(
         wish.text,
         wish.name,
@@ -203,6 +201,16 @@ def origin_there(folder: Path, wish: Wish) -> Origin | None:
     return there
 
 
+def _same_wish(wish: Wish, there: Origin, revision: str) -> None:
+    """Raises UsageError if what is here was asked for in other words: it stays, unless --update."""
+    if there.asked != (wish.asked or "main"):
+        raise UsageError(
+            f"{wish.name} is here at revision {there.revision[:12]} ({there.asked}), and "
+            f"{wish.text} is revision {revision[:12]}. To have both, give another name: --as NAME; "
+            "to replace what is here: --update."
+        )
+
+
 def _agree(repository: Repository, wish: Wish, row: Locked | None) -> None:
     """Raises ModelUnavailable if the Hub promises other content than registry or lock file."""
     promises = [
@@ -217,20 +225,22 @@ def _agree(repository: Repository, wish: Wish, row: Locked | None) -> None:
         for name, facts in files.items():
             remote = repository.files.get(name)
             wanted = facts.get("sha256", "")
-            if remote is None or (remote.sha256 and wanted and remote.sha256 != wanted):
+            differs = remote and remote.sha256 and wanted and remote.sha256 != wanted
+            if remote is None or differs:
+                how = "its sha256 differs" if differs else "it is gone"
                 raise ModelUnavailable(
                     f"{name} of {wish.repository}@{repository.revision[:8]} is not what {who} "
-                    "says (its sha256 differs, or it is gone): the repository was rewritten, or "
-                    "this is not the Hub. Nothing was fetched; if you trust what is there now: "
-                    f"{instead}"
+                    f"says ({how}): the repository was rewritten, or this is not the Hub. Nothing "
+                    f"was fetched; if you trust what is there now: {instead}"
                 )
 
 
 def _past_the_registry(wish: Wish) -> str:
-    """The command that takes what a repository holds now under the same name."""
+    """The command that takes what a repository holds now, under another name than the list's."""
     if wish.listed and wish.listed.convert:
         return f"get the file by hand, then imgrank models import {wish.listed.convert} FILE"
-    return f"imgrank models pull hf:{wish.repository} --as {wish.name}"
+    name = f"{wish.name}-new" if wish.name in listed() else wish.name
+    return f"imgrank models pull hf:{wish.repository} --as {name}"
 
 
 def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pickle: bool) -> Plan:
@@ -322,8 +332,12 @@ def _needs_by_name(name: str, settings: Settings, allow_pickle: bool) -> Plan | 
 def _named(wish: Wish, name: str, settings: Settings) -> Wish:
     """Under this name, or, if another model has it, with some digits of the commit behind it."""
     there = read_origin(settings.models_dir / name)
-    same = there and there.repository == wish.repository and wish.asked in ("", there.revision)
-    if not same and ((settings.models_dir / name).exists() or (EMBEDDED / name).exists()):
+    known = listed().get(name)
+    asked = (there.asked, there.revision) if there and there.repository == wish.repository else ()
+    taken = (settings.models_dir / name).exists() or (EMBEDDED / name).exists()
+    if (taken and (wish.asked or "main") not in asked) or (
+        known and known.repository != wish.repository
+    ):
         name = f"{name}-{wish.asked[:8] or 'hub'}"
     # A checkpoint's config, written by others, had a say in this: it must not lead elsewhere.
     return replace(wish, name=folder_name(re.sub(r"[^\w.+-]", "-", name)))

@@ -9,7 +9,7 @@ never models.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,7 @@ __all__ = [
     "restricted",
     "same_origin",
     "size_text",
+    "tags_of",
     "verify",
 ]
 
@@ -131,9 +132,12 @@ def entries(models: Path | None = None) -> list[Entry]:
     for folder in _folders(models):
         try:
             entry = _entry(folder, named=True)
+            if entry is None and (folder / ORIGIN).is_file():
+                raise CheckpointError(_no_model(folder))
         except CheckpointError as error:
-            where = _where(folder, read_origin(folder))
-            entry = Entry(folder.name, "damaged", folder, where, problem=str(error))
+            origin = read_origin(folder)
+            where = _where(folder, origin)
+            entry = Entry(folder.name, "damaged", folder, where, origin=origin, problem=str(error))
         if entry is not None:
             found.append(entry)
     return found
@@ -151,14 +155,17 @@ def find(name: str, models: Path | None = None) -> Entry:
     """
     if name.startswith(REMOTE):
         here = [
-            (entry.origin.pulled, entry.name, entry)
+            (not entry.problem, entry.origin.pulled, entry.name, entry)
             for entry in entries(models)
             if entry.origin is not None and same_origin(entry.origin, name)
             if not (entry.kind == "backbone" and read_spec(entry.folder).other_size)
         ]
         if not here:
             raise ModelUnavailable(absent(name, models))
-        return max(here)[-1]
+        best = max(here)[-1]
+        if best.problem:
+            raise CheckpointError(best.problem)
+        return best
     folders = [Path(name).expanduser()]
     plain = Path(name).name == name and not name.startswith(".")
     if plain:
@@ -167,9 +174,7 @@ def find(name: str, models: Path | None = None) -> Entry:
         if folder.is_dir():
             entry = _entry(folder, named=folder.parent in (EMBEDDED, models))
             if entry is None:
-                raise CheckpointError(
-                    f"{folder} is no model: it holds neither config.json nor open_clip_config.json."
-                )
+                raise CheckpointError(_no_model(folder))
             return entry
     raise ModelUnavailable(absent(name, models))
 
@@ -201,6 +206,8 @@ def absent(name: str, models: Path | None = None) -> str:
         about = f" ({', '.join(facts)})"
         wish = name if "@" in name else known.name
         return f"'{name}' is not on this machine{about}. Fetch it: imgrank models pull {wish}"
+    if name.startswith("open_clip:") and not name.partition("/")[2]:
+        return tags_of(name.removeprefix("open_clip:").rstrip("/"))
     if name.startswith(REMOTE):
         return f"'{name}' is not on this machine. Fetch it: imgrank models pull {name}"
     import difflib
@@ -212,6 +219,21 @@ def absent(name: str, models: Path | None = None) -> str:
         f"there is no model '{name}'.{hint} On this machine are: {', '.join(here)}; "
         "`imgrank models list` shows what can be pulled, and a path names any folder."
     )
+
+
+def tags_of(architecture: str, tag: str = "") -> str:
+    """What to say of an OpenCLIP name whose tag is missing or unknown. Imports torch."""
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if tags:
+        wrong = f"OpenCLIP has no tag '{tag}' of {architecture}" if tag else "a tag is missing"
+        return f"{wrong}: write open_clip:{architecture}/TAG. Its tags are {', '.join(tags)}."
+    import difflib
+
+    close = difflib.get_close_matches(architecture, open_clip.list_models(), n=2)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"OpenCLIP knows no such architecture: {architecture}.{hint}"
 
 
 def listed_as(wish: str) -> Listed | None:
@@ -259,17 +281,21 @@ def verify(entry: Entry) -> None:
         raise CheckpointError(f"{entry.name} is damaged: {'; '.join(different)}. {again}")
 
 
-def differences(entry: Entry) -> list[str]:
+def differences(entry: Entry, digest: Callable[[Path], str] = file_sha256) -> list[str]:
     """What is wrong with a model's files, one text a file; [] if all are as recorded.
 
     Reads every file that `origin.json` names, and the weights of any model. No torch.
+    digest: hex sha256 of a file's content; `known_sha256` reads none that is as it was.
     """
     if entry.problem:
         return [entry.problem.rstrip(".")]
     files = entry.origin.files if entry.origin is not None else {}
     recorded = {entry.folder / name: facts for name, facts in files.items()}
     if entry.kind == "backbone":
-        spec = read_spec(entry.folder)
+        try:
+            spec = read_spec(entry.folder)
+        except CheckpointError as error:
+            return [str(error).rstrip(".")]
         own = {spec.weights: spec.weights_sha256}
     else:
         own = {entry.folder / OWN_WEIGHTS: entry.config["weights"]["sha256"]}
@@ -278,9 +304,14 @@ def differences(entry: Entry) -> list[str]:
         wanted = {own.get(path), recorded.get(path, {}).get("sha256")} - {None}
         if not path.is_file():
             found.append(f"{path} is missing")
-        elif wanted and {file_sha256(path)} != wanted:
+        elif wanted and {digest(path)} != wanted:
             found.append(f"{path} was altered (its sha256 is not the one recorded)")
     return found
+
+
+def _no_model(folder: Path) -> str:
+    text = f"{folder} is no model: it holds neither config.json nor {CONFIG}."
+    return f"{text} {_again(folder)}" if (folder / ORIGIN).is_file() else text
 
 
 def _folders(models: Path | None) -> Iterator[Path]:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from typing import Any
 from imgrank.errors import CheckpointError
 from imgrank.models.digests import file_sha256, known_sha256
 
-__all__ = ["FORMAT", "PREPROCESSING", "BackboneSpec", "file_sha256", "read_spec"]
+__all__ = ["FORMAT", "PREPROCESSING", "BackboneSpec", "file_sha256", "read_spec", "to_verify"]
 
 FORMAT = 1
 PREPROCESSING = 1
@@ -119,6 +120,16 @@ def read_spec(folder: Path) -> BackboneSpec:
         return _join(folder, config, record, weights, _merges(folder, record.get("merges")))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder} is not a backbone that can be read: {error!r}.") from error
+
+
+def to_verify(folder: Path) -> str:
+    """The next step where a model's files are not those that it records."""
+    from imgrank.models.registry import EMBEDDED
+    from imgrank.settings import load_settings
+
+    in_place = folder.absolute().parent in (load_settings().models_dir, EMBEDDED)
+    name = folder.name if in_place else shlex.quote(str(folder))
+    return f"`imgrank models verify {name}` says what to do."
 
 
 def _merges(folder: Path, name: Any) -> Path | None:

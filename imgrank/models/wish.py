@@ -18,7 +18,7 @@ from pathlib import Path
 from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models.hub import Repository
 from imgrank.models.origin import COMMIT
-from imgrank.models.registry import EMBEDDED, Listed, listed
+from imgrank.models.registry import EMBEDDED, Listed, listed, tags_of
 from imgrank.models.spec import CONFIG, RECORD, WEIGHTS
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "embedded",
     "folder_name",
     "parse_wish",
+    "refuse_listed",
 ]
 
 PICKLES = ("open_clip_pytorch_model.bin", "open_clip_model.bin")
@@ -48,6 +49,11 @@ TOKENIZER = (
 HEADS = (".safetensors", ".pth", ".pt", ".bin")
 _HF = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@(\S+))?")
 _TAG = re.compile(r"open_clip:([^/\s]+)/([^/\s]+)")
+_NO_TAG = re.compile(r"open_clip:([^/\s]+)/?")
+_PAGE = re.compile(
+    r"(?:https?://)?[\w-]+(?:\.[\w-]+)+/([\w.-]+/[\w.-]+?)"
+    r"(?:/(?:tree|blob|resolve)/([^/\s?#]+)[^?#]*)?/?(?:[?#].*)?"
+)
 LONGEST = 100  # bytes of a model's name: file systems end at 255, and ours add to it
 _NAME = re.compile(r"[^\W.][\w.+-]*")
 
@@ -93,7 +99,24 @@ def parse_wish(text: str, name: str | None = None) -> Wish:
         raise UsageError(
             f"'{wish.name}' is a model of the package itself. Give another name: --as NAME."
         )
+    refuse_listed(wish.name, wish.repository, "--as")
     return wish
+
+
+def refuse_listed(name: str, repository: str = "", option: str = "--name") -> None:
+    """Raises UsageError if the package's list has this name for something else.
+
+    repository: OWNER/REPOSITORY that the model comes from, "" if it is no pull: then the names of
+    what nobody can pull are free, since that is how such a model gets here.
+    option: by which the user gives another name.
+    """
+    known = listed().get(name)
+    if known is not None and known.repository != repository:
+        stands = f", where it stands for {known.repository}" if known.repository else ""
+        raise UsageError(
+            f"'{name}' is a name of the list (imgrank models list){stands}, and this is another "
+            f"model. Give another name: {option} NAME."
+        )
 
 
 def folder_name(name: str) -> str:
@@ -112,15 +135,13 @@ def _parse(text: str, name: str | None) -> Wish:
         )
     if match := _TAG.fullmatch(text):
         return _of_tag(text, name or f"{match[1]}-{match[2]}", match[1], match[2])
+    if match := _NO_TAG.fullmatch(text):
+        raise UsageError(tags_of(match[1]))
     known = listed().get(text)
     if known is None and embedded(text):
         raise UsageError(f"'{text}' is in the package already: there is nothing to pull.")
     if known is None:
-        hint = f" For a repository of the Hub write hf:{text}." if _HF.match(f"hf:{text}") else ""
-        raise UsageError(
-            f"there is nothing to pull that is called '{text}'.{hint} Names are "
-            f"{', '.join(listed())}; or hf:OWNER/REPOSITORY[@REVISION], or open_clip:ARCH/TAG."
-        )
+        raise UsageError(f"there is nothing to pull that is called '{text}'. {_instead(text)}")
     if known.unpublished or not known.origin:
         raise ModelUnavailable(
             f"'{text}' cannot be pulled: {known.unpublished or 'nobody has published it'}."
@@ -137,6 +158,24 @@ def _parse(text: str, name: str | None) -> Wish:
     )
 
 
+def _instead(text: str) -> str:
+    """What may have been meant by a wish that is none."""
+    if page := _PAGE.fullmatch(text):
+        at = f"@{page[2]}" if page[2] and page[2] != "main" else ""
+        return f"That is a page: write hf:{page[1]}{at}."
+    if _HF.fullmatch(f"hf:{text}"):
+        return f"For a repository of the Hub write hf:{text}."
+    import difflib
+
+    names = [name for name, known in listed().items() if known.origin]
+    close = difflib.get_close_matches(text, names, n=3)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    return (
+        f"{hint}`imgrank models list` shows the names; hf:OWNER/REPOSITORY[@REVISION] and "
+        "open_clip:ARCHITECTURE/TAG can be pulled too."
+    )
+
+
 def embedded(text: str) -> bool:
     """Whether this is the name of a model of the package."""
     return _NAME.fullmatch(text) is not None and (EMBEDDED / text).is_dir()
@@ -147,11 +186,7 @@ def _of_tag(text: str, name: str, architecture: str, tag: str) -> Wish:
 
     facts = open_clip.get_pretrained_cfg(architecture, tag)
     if not facts:
-        tags = open_clip.list_pretrained_tags_by_model(architecture)
-        raise UsageError(
-            f"OpenCLIP has no tag '{tag}' of {architecture}. "
-            + (f"Its tags are {', '.join(tags)}." if tags else "It knows no such architecture.")
-        )
+        raise UsageError(tags_of(architecture, tag))
     place = str(facts.get("hf_hub") or "")
     if not place:
         raise ModelUnavailable(

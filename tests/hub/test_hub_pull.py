@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -12,12 +13,15 @@ from safetensors.torch import save
 from server import StandIn, sha256
 from small_models import PARTS, SAFE, backbone, weights
 
-from imgrank.errors import MissingExtra, ModelUnavailable, UsageError
+from imgrank.errors import CheckpointError, MissingExtra, ModelUnavailable, UsageError
 from imgrank.models.convert import tag_config
+from imgrank.models.loading import load_tower
 from imgrank.models.lock import locked
 from imgrank.models.origin import read_origin
 from imgrank.models.pull import plan, pull
-from imgrank.models.registry import find
+from imgrank.models.registry import find, listed
+from imgrank.models.spec import read_spec
+from imgrank.models.wish import refuse_listed
 from imgrank.settings import Settings, load_settings
 
 
@@ -109,7 +113,13 @@ def test_a_commit_or_a_tag_that_was_asked_for(hub: StandIn, settings: Settings) 
     asked = len(hub.requests)
     assert plan(f"hf:owner/small@{old}", settings).here == folder
     assert len(hub.requests) == asked
-    assert plan("hf:owner/small", settings).revision == new  # main is another wish
+    with pytest.raises(
+        UsageError, match=rf"here at revision {old[:12]} \(v1\).*--as NAME.*--update"
+    ):
+        plan("hf:owner/small", settings)  # main is another wish
+    assert plan("hf:owner/small", settings, name="newest").revision == new
+    assert plan("hf:owner/small", settings, update=True).revision == new
+    assert (folder / SAFE).read_bytes() == backbone(0)[SAFE]
 
 
 def test_a_folder_copied_from_another_machine_counts(hub: StandIn, tmp_path: Path) -> None:
@@ -130,8 +140,57 @@ def test_a_rewritten_repository_is_not_taken(hub: StandIn, settings: Settings) -
     commit = hub.add("owner/small", backbone(0))
     fetched("hf:owner/small", settings)
     hub.repos["owner/small"].commits[commit] = backbone(1)  # another content, the same commit
-    with pytest.raises(ModelUnavailable, match=r"not what models\.lock\.json says"):
+    differs = rf"{SAFE} of .* is not what models\.lock\.json says \(its sha256 differs\)"
+    with pytest.raises(ModelUnavailable, match=differs):
         plan("hf:owner/small", settings, name="copy")
+    del hub.repos["owner/small"].commits[commit][SAFE]
+    with pytest.raises(ModelUnavailable, match=r"says \(it is gone\)"):
+        plan("hf:owner/small", settings, name="copy")
+
+
+def test_a_damaged_model_is_not_said_to_be_here(hub: StandIn, settings: Settings) -> None:
+    hub.add("owner/small", backbone())
+    folder = fetched("hf:owner/small", settings)
+    data = bytearray((folder / SAFE).read_bytes())
+    data[-1] ^= 1  # its size stays
+    (folder / SAFE).write_bytes(data)
+    hub.requests.clear()
+    with pytest.raises(CheckpointError, match=r"but damaged.*First imgrank models remove small"):
+        plan("hf:owner/small", settings)
+    assert hub.requests == []
+    with pytest.raises(
+        CheckpointError, match=r"sha256 differs.*`imgrank models verify small` says"
+    ):
+        load_tower(read_spec(folder), "image", {})
+
+
+def test_a_name_of_the_list_stands_for_nothing_else(
+    hub: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("owner/vit-b-16", backbone())
+    for wish, name in (("hf:owner/vit-b-16", None), ("hf:owner/x", "official-count")):
+        with pytest.raises(UsageError, match=r"name of the list.*--as NAME"):
+            plan(wish, settings, name=name)
+    assert hub.requests == []
+    known = listed()["vit-b-16"]
+    commit = hub.add(known.repository, backbone())
+    mine = {"vit-b-16": replace(known, revision=commit, files={SAFE: {"sha256": "0" * 64}})}
+    monkeypatch.setattr("imgrank.models.wish.listed", lambda: mine)
+    line = f"imgrank models pull {known.origin} --as vit-b-16-new"
+    with pytest.raises(ModelUnavailable, match=f"the registry says.*: {line}$"):
+        plan("vit-b-16", settings)
+    assert plan(known.origin, settings, name="vit-b-16").name == "vit-b-16"  # it is its own
+
+
+@pytest.mark.parametrize(
+    ("repository", "option"), [("", "--name"), ("me/other", "--as"), ("me/other", "--name")]
+)
+def test_whose_a_name_of_the_list_is(repository: str, option: str) -> None:
+    with pytest.raises(UsageError, match=f"Give another name: {option} NAME"):
+        refuse_listed("vit-l-14", repository, option)
+    refuse_listed("vit-l-14", listed()["vit-l-14"].repository)
+    refuse_listed("mine", repository)
+    refuse_listed("official-count")  # nobody can pull it: an import makes it
 
 
 def test_a_folder_of_another_origin_is_never_overwritten(hub: StandIn, settings: Settings) -> None:
@@ -157,6 +216,14 @@ def test_a_folder_of_another_origin_is_never_overwritten(hub: StandIn, settings:
         ("nonsense", "nothing to pull that is called"),
         ("owner/small", "write hf:owner/small"),
         ("hf:small", "nothing to pull"),
+        ("vit-b32", r"Did you mean vit-b-32 .*models list`"),
+        ("rarll", "^there is nothing to pull that is called 'rarll'. `imgrank models list`"),
+        ("https://hub.example/me/plain", "write hf:me/plain[.]$"),
+        ("https://hub.example/me/plain/", "write hf:me/plain[.]$"),
+        ("hub.example/me/plain/tree/v1?x=1", "write hf:me/plain@v1[.]$"),
+        ("https://hub.example/me/plain/blob/main/a/b.txt", "write hf:me/plain[.]$"),
+        ("open_clip:ViT-B-32", "a tag is missing: .*ViT-B-32/TAG. Its tags are openai, laion400m"),
+        ("open_clip:ViT-B-31", "no such architecture: ViT-B-31. Did you mean ViT-B-32"),
         ("open_clip:ViT-B-32/nonsense", "no tag 'nonsense'"),
         ("open_clip:nonsense/openai", "no such architecture"),
         ("hf:owner/..", "cannot be called"),

@@ -214,6 +214,8 @@ def test_heic() -> None:
     assert np.abs(found[56, 120].astype(int) - GREY).max() <= 8
     with pytest.raises(Unreadable, match="truncated HEIC: the file is cut short by 20 bytes"):
         decode(file.getvalue()[:-20])
+    with pytest.raises(Unreadable, match=r"cut short by 1 byte$"):
+        decode(file.getvalue()[:-1])
 
 
 def test_a_header_is_read_without_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,11 @@ def test_an_origin_that_was_never_pulled() -> None:
             find(wish, load_settings().models_dir)
 
 
+def test_an_openclip_name_without_a_tag_lists_the_tags() -> None:
+    with pytest.raises(ModelUnavailable, match=r"a tag is missing: .* Its tags are openai"):
+        find("open_clip:ViT-B-32", load_settings().models_dir)
+
+
 # ---- what is here --------------------------------------------------------------------------------
 
 
