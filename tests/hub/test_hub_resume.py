@@ -17,7 +17,7 @@ from small_models import SAFE, backbone
 
 from imgrank.errors import ModelUnavailable
 from imgrank.models import hub_parts
-from imgrank.models.hub import RemoteFile, look_up
+from imgrank.models.hub import RemoteFile, fetch, look_up
 from imgrank.models.plan import staging
 from imgrank.models.pull import plan, pull
 from imgrank.settings import Settings, load_settings
@@ -145,6 +145,21 @@ def test_a_server_that_does_not_go_on(
     small.fail(SAFE, how, method="GET", times=1, code="none")
     finish(settings)
     assert [count for _, count in weights_served(small)] == served
+
+
+@pytest.mark.parametrize("how", ["", "altered part", "truncate", "whole", "more", 416])
+def test_what_is_counted_adds_up(
+    small: StandIn, settings: Settings, part: Path, how: str | int
+) -> None:
+    if how == "altered part":
+        part.write_bytes(bytes(HALF))
+    elif how:
+        small.fail(SAFE, how, method="GET", times=1, code="none", at=HALF + 4 * CHUNK)
+    counts: list[int] = []
+    fetch(look_up("owner/small", None), SAFE, part.parent, counts.append)
+    assert counts[0] == HALF
+    assert sum(counts) == len(WHOLE)
+    assert (part.parent / SAFE).read_bytes() == WHOLE
 
 
 def test_an_altered_part_is_found_out_and_the_file_fetched_whole(
