@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -342,8 +341,6 @@ def _next(known: Known) -> str:
         return f"imgrank models pull {known.name}"
     if known.state == "no backbone":
         return known.way
-    if known.state == "damaged":
-        return f"imgrank models verify {shlex.quote(known.name)} says what to do"
     if known.state == "unpublished":
         return "".join(re.findall(r"imgrank models import .*", known.problem))
     return sort_line(known) if known.here else ""

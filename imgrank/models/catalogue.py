@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -114,14 +115,15 @@ def describe(name: str, settings: Settings) -> Known:
 
 def unfinished(settings: Settings) -> Mapping[str, int]:
     """Pulls that were interrupted, or that go on just now: name -> bytes of them on disk."""
-    start = ".pull-"
-    return {
-        folder.name.removeprefix(start): sum(
-            path.stat().st_size for path in folder.rglob("*") if path.is_file()
-        )
-        for folder in sorted(settings.models_dir.glob(f"{start}*"))
-        if folder.is_dir()
-    }
+    start, found = ".pull-", {}
+    for folder in sorted(settings.models_dir.glob(f"{start}*")):
+        if folder.is_dir():
+            name = folder.name.removeprefix(start)
+            found[name] = 0
+            for path in folder.rglob("*"):
+                with suppress(OSError):  # a pull that goes on takes files away
+                    found[name] += path.lstat().st_size * path.is_file()
+    return found
 
 
 def _example(known: Known) -> str:

@@ -6,6 +6,7 @@ be hashed once, so nothing here is called for a sort.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ __all__ = ["backbone_by_digest", "lacking", "resting_on", "way_to"]
 
 def backbone_by_digest(digest: str, settings: Settings) -> Path | None:
     """The folder of a backbone on this machine that has this identity ("sha256:" or bare hex)."""
-    return next(iter(_of_digest(digest, entries(settings.models_dir))), None)
+    return next(_of_digest(digest, entries(settings.models_dir)), None)
 
 
 def lacking(entry: Entry, settings: Settings) -> str:
@@ -45,17 +46,16 @@ def resting_on(backbone: Entry, here: list[Entry]) -> list[str]:
     return [
         entry.name
         for entry in here
-        if _digest(entry) and _of_digest(_digest(entry), here) == [backbone.folder]
+        if _digest(entry) and list(_of_digest(_digest(entry), here)) == [backbone.folder]
     ]
 
 
-def _of_digest(digest: str, here: list[Entry]) -> list[Path]:
-    wanted, found = digest.removeprefix("sha256:"), []
+def _of_digest(digest: str, here: list[Entry]) -> Iterator[Path]:
+    wanted = digest.removeprefix("sha256:")
     for entry in here:
         with suppress(CheckpointError):
             if entry.kind == "backbone" and read_spec(entry.folder).identity == wanted:
-                found.append(entry.folder)
-    return found
+                yield entry.folder
 
 
 def _digest(entry: Entry) -> str:

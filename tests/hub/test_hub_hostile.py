@@ -89,6 +89,15 @@ def test_a_checkpoint_cannot_lead_its_backbone_elsewhere(
     assert (theirs / SAFE).read_bytes() == backbone(1)[SAFE]
 
 
+def test_a_checkpoint_cannot_take_a_name_of_the_list(hub: StandIn, settings: Settings) -> None:
+    commit = hub.add("owner/small", backbone())
+    facts = {"name": "vit-b-16", "digest": f"sha256:{'0' * 64}", "origin": "hf:owner/small"}
+    hub.add("owner/rank", adapter(**facts, revision=commit))
+    needs = plan("hf:owner/rank", settings).needs
+    assert needs is not None
+    assert (needs.name, needs.repository) == (f"vit-b-16-{commit[:8]}", "owner/small")
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [
