@@ -6,7 +6,6 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -290,18 +289,14 @@ def _done(root: Path, name: str, into: Path | None, backbone: BackboneSpec | Non
 
 def _among_models(backbone: BackboneSpec) -> bool:
     """Whether a sort finds this backbone, under whatever name, by its digest."""
-    from imgrank.errors import CheckpointError
-    from imgrank.models.registry import EMBEDDED, entries
-    from imgrank.models.spec import read_spec
+    from imgrank.models.registry import EMBEDDED
+    from imgrank.models.resting import backbone_by_digest
+    from imgrank.settings import load_settings
 
-    if backbone.folder.parent in (EMBEDDED, _models()):
+    settings = load_settings()
+    if backbone.folder.parent in (EMBEDDED, settings.models_dir):
         return True
-    for entry in entries(_models()):
-        if entry.kind == "backbone":
-            with suppress(CheckpointError):
-                if read_spec(entry.folder).identity == backbone.identity:
-                    return True
-    return False
+    return backbone_by_digest(backbone.identity, settings) is not None
 
 
 def _notify(text: str) -> None:

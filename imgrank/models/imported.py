@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from imgrank.errors import CheckpointError, UsageError
 from imgrank.models.card import front_matter
 from imgrank.models.origin import read_origin
-from imgrank.models.registry import EMBEDDED, listed
+from imgrank.models.registry import EMBEDDED
 from imgrank.models.spec import BackboneSpec, file_sha256
-from imgrank.models.wish import folder_name
+from imgrank.models.wish import folder_name, refuse_listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,12 +85,7 @@ def new_folder(root: Path, name: str) -> Iterator[Path]:
     target, staging = root / name, root / f".import-{name}"
     if (EMBEDDED / name).exists():
         raise UsageError(f"'{name}' is a model of the package itself. Use another name.")
-    known = listed().get(name)
-    if known is not None and not known.unpublished:  # those are got by an import, as the list says
-        raise UsageError(
-            f"'{name}' is a name of the list, and means {known.origin} everywhere. Give another: "
-            f"--name my-{name}"
-        )
+    refuse_listed(name)
     if target.exists():
         raise UsageError(f"{target} exists already; imgrank overwrites nothing. Use another name.")
     alone = FileLock(root / f"{staging.name}.lock", timeout=0)  # ends with the process
