@@ -340,7 +340,9 @@ def test_every_help_ends_with_two_examples(path: tuple[str, ...], run: Run) -> N
 
 
 EXAMPLES = sorted({example for command in ALL.values() for example in examples(command)})
-NEEDS = re.compile(r"# needs (the Hub|a (file|folder) of yours)$")  # such examples are not run
+NEEDS = re.compile(
+    r"# needs (the Hub|a (file|folder|model) of yours)$"
+)  # such examples are not run
 
 
 @pytest.mark.parametrize("line", [line for line in EXAMPLES if not NEEDS.search(line)])

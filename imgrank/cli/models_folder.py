@@ -23,8 +23,8 @@ Examples:
 """
 REMOVE_EXAMPLES = """\b
 Examples:
-  imgrank models remove --help
-  imgrank models list --here  # what could be removed
+  imgrank models remove mine  # needs a model of yours
+  imgrank models remove mine --yes  # needs a model of yours
 """
 
 
