@@ -125,19 +125,15 @@ def _ready(name: str, folder: Path, settings: Settings, transfer: Transfer) -> i
 
 def _kept(found: Plan, settings: Settings) -> str:
     """What an interrupted pull leaves, and how to go on or be rid of it."""
+    from imgrank.models.hub_parts import arrived
     from imgrank.models.plan import staging
     from imgrank.models.registry import size_text
 
-    whole = [
-        file.bytes
-        for plan in (found, found.needs)
-        if plan is not None
-        for file in plan.files
-        if (path := staging(settings, plan.name) / file.name).is_file()
-        and path.stat().st_size == file.bytes
-    ]
-    count, are = ("1 whole file", "is") if len(whole) == 1 else (f"{len(whole)} whole files", "are")
-    kept = f"{count} ({size_text(sum(whole))}) {are} kept" if whole else "Nothing whole had arrived"
+    plans = [plan for plan in (found, found.needs) if plan is not None]
+    files = [(staging(settings, plan.name), file) for plan in plans for file in plan.files]
+    here = sum(arrived(folder, file) for folder, file in files)
+    total = size_text(sum(file.bytes for _, file in files))
+    kept = f"{size_text(here)} of {total} are kept" if here else "Nothing had arrived yet"
     return f"{kept}. The same line goes on; imgrank models remove {found.name} --yes deletes it."
 
 

@@ -292,12 +292,11 @@ def test_an_interrupted_pull_says_what_is_kept_and_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr("imgrank.cli.models_hub.Transfer.progress", interrupt)
         result = run("models", "pull", "hf:owner/q", "--yes")
-        assert "1 whole file (" in result.stderr
-        assert ") is kept. The same line goes on" in result.stderr
+        assert "interrupted. 3 kB of 1.7 MB are kept. The same line goes on" in result.stderr
         most += len(FILES["README.md"])
         result = run("models", "pull", "hf:owner/q", "--yes")
     assert (result.exit_code, result.stdout) == (130, "")
-    assert "2 whole files (7 kB) are kept. The same line goes on" in result.stderr
+    assert "interrupted. 7 kB of 1.7 MB are kept. The same line goes on" in result.stderr
     assert "q: its pull is not finished" in run("models", "list").stderr
     staged = load_settings().models_dir / ".pull-q"
     assert (staged / "README.md").is_file()
