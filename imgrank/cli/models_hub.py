@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.cli.asking import agreed
+from imgrank.cli.options import Notices
 
 if TYPE_CHECKING:
     from imgrank.models.plan import Plan
@@ -266,7 +265,6 @@ def push(
     from imgrank.models.push import push as publish
     from imgrank.models.push import remarks
     from imgrank.models.registry import find, size_text
-    from imgrank.results.output import visible
     from imgrank.settings import load_settings
 
     settings = load_settings(offline=offline)
@@ -280,7 +278,7 @@ def push(
             f"{target} is made {reader}; if it is there already, it stays as visible as it is",
             *remarks(entry),
         ):
-            transfer.notify(visible(line))
+            transfer.notify(line)
         if not yes and not agreed(
             "Publish it?",
             default=False,
@@ -305,48 +303,11 @@ def push(
 # ---- progress ------------------------------------------------------------------------------------
 
 
-class Transfer:
-    """Notices and one bar for all files together, on standard error; silent under --quiet."""
+class Transfer(Notices):
+    """The bar counts the bytes of all files together."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self._bar: Any = None
-
-    def __enter__(self) -> Transfer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def notify(self, text: str) -> None:
-        """One line that a person should see."""
-        if self.quiet:
-            return
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            click.echo(text, err=True)
-
-    def progress(self, done: int, total: int) -> None:
-        """Bytes done of bytes in all; drawn on a terminal only."""
-        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
-            return
-        if self._bar is None:
-            self._bar = _bar()
-            self._bar.add_task("", total=total)
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=done)
-
-    def stop(self) -> None:
-        """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+    def bar(self) -> Any:
+        return _bar()
 
 
 def _bar() -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, cast
 
 import click
 
@@ -20,7 +20,6 @@ from imgrank.results.output import FORMATS, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
 
     from imgrank.api import Options
     from imgrank.results.output import Format
@@ -163,20 +162,17 @@ def build_options(paths: Sequence[str], reporter: Reporter, **given: Any) -> tup
 # ---- standard error ------------------------------------------------------------------------------
 
 
-class Reporter:
-    """Notices, skips and the progress bar, all on standard error; silent under --quiet.
+class Notices:
+    """Notices and one progress bar, on standard error; silent under --quiet.
 
-    The bar shows count, rate and remaining time; it appears only on a terminal and only when
-    something has to be computed.
+    The bar appears only on a terminal, and only when something is left to do.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.started = time.monotonic()
         self._bar: RichProgress | None = None
-        self._task: TaskID | None = None
 
-    def __enter__(self) -> Reporter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -197,24 +193,31 @@ class Reporter:
             click.echo(visible(text), err=True)
 
     def progress(self, done: int, total: int) -> None:
-        """The pipeline's progress callback."""
-        terminal = sys.stderr is not None and sys.stderr.isatty()
-        if self.quiet or not terminal or done >= total:
-            if self._bar is not None and self._task is not None:
-                self._bar.update(self._task, completed=done)
-            return
-        if self._bar is None:
-            self._bar = _bar()
-            self._task = self._bar.add_task("", total=total, completed=done)
+        """How much is done of all."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done)
+        elif not self.quiet and done < total and sys.stderr is not None and sys.stderr.isatty():
+            self._bar = self.bar()
+            self._bar.add_task("", total=total, completed=done)
             self._bar.start()
-        assert self._task is not None
-        self._bar.update(self._task, completed=done)
 
     def stop(self) -> None:
         """Takes the bar away."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def bar(self) -> RichProgress:
+        """Count, rate and remaining time."""
+        return _bar()
+
+
+class Reporter(Notices):
+    """Also what was skipped and what was done; the bar counts pictures."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        super().__init__(quiet)
+        self.started = time.monotonic()
 
     def finish(
         self, skips: Sequence[Skip], *, computed: int, known: int, strict: bool, lacking: int = 0
