@@ -79,8 +79,8 @@ def slow_attention(adapter: Adapter, z: Tensor) -> tuple[Tensor, Tensor]:
     return weights, head.out((o_i - o_j).transpose(1, 2).flatten(2))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_parity_of_the_encoder(case: Case, suffix: str) -> None:
+def check_encoder(case: Any, suffix: str) -> None:
+    """Every intermediate. case: has `adapter`, `encode` and `expected`."""
     seen: dict[str, Tensor] = {}
     modules = {
         "xm_self0": case.adapter.cross_modal.self_blocks[0],
@@ -99,6 +99,11 @@ def test_parity_of_the_encoder(case: Case, suffix: str) -> None:
         close(seen[name], case.expected[name + suffix])
     close(z, case.expected["after_post_fuse" + suffix])
     close(case.adapter.score_norm(z), case.expected["after_reg_ln" + suffix])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_parity_of_the_encoder(case: Case, suffix: str) -> None:
+    check_encoder(case, suffix)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from official_files import ABSENT, HEAD_CONV, PARITY, ParityFiles
 from PIL import Image
 from safetensors.torch import load_file
-from test_adapter_parity import slow_attention
+from test_adapter_parity import check_encoder, slow_attention
 from torch import Tensor
 
 from imgrank.cli import cli
@@ -145,24 +145,7 @@ def test_parity_of_the_text_tower(case: Case, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @torch.no_grad()
 def test_parity_of_the_encoder_end_to_end(case: Case, suffix: str) -> None:
-    seen: dict[str, Tensor] = {}
-    modules = {
-        "xm_self0": case.adapter.cross_modal.self_blocks[0],
-        "xm_cross0": case.adapter.cross_modal.cross_blocks[0],
-        "after_crossmodal": case.adapter.cross_modal,
-        "pf_layer0": case.adapter.encoder[0],
-    }
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
-        for name, module in modules.items()
-    ]
-    z = case.encode(suffix)
-    for hook in hooks:
-        hook.remove()
-    for name in modules:
-        close(seen[name], case.expected[name + suffix])
-    close(z, case.expected["after_post_fuse" + suffix])
-    close(case.adapter.score_norm(z), case.expected["after_reg_ln" + suffix])
+    check_encoder(case, suffix)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
