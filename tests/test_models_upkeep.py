@@ -224,7 +224,7 @@ def test_a_checkpoint_without_its_backbone_says_how_to_get_that(run: Run, place:
     config.write_text(json.dumps(facts))
     result = run("sort", str(PHOTOS), "by quality", "--model", "mine")
     assert result.exit_code == 3
-    assert "imgrank models pull vit-b-16, or put" in result.stderr
+    assert "Get it: imgrank models pull vit-b-16\n" in result.stderr
     facts["backbone"]["origin"] = f"hf:me/base@{REVISION}"
     config.write_text(json.dumps(facts))
     result = run("sort", str(PHOTOS), "by quality", "--model", "mine")

@@ -19,7 +19,8 @@ from typing import get_args
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
 from imgrank.models.defaults import check_keys
-from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find, listed
+from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find
+from imgrank.models.resting import way_to
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
@@ -78,12 +79,9 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
     for folder in _backbones(name, settings):
         if read_spec(folder).identity == digest:
             return _source_of(entry, folder, settings)
-    known = listed().get(name)
-    wish = entry.config["backbone"].get("origin") or (name if known and known.origin else "")
-    get_it = f"Fetch it: imgrank models pull {wish}, or put" if wish else "Put"
     raise CheckpointError(
         f"'{entry.name}' was trained on backbone '{name}', and no backbone here has its digest. "
-        f"{get_it} its folder among your models: imgrank models import backbone FOLDER"
+        f"Get it: {way_to(entry)}"
     )
 
 
