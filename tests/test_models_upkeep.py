@@ -228,7 +228,7 @@ def test_a_checkpoint_without_its_backbone_says_how_to_get_that(run: Run, place:
     facts["backbone"]["origin"] = f"hf:me/base@{REVISION}"
     config.write_text(json.dumps(facts))
     result = run("sort", str(PHOTOS), "by quality", "--model", "mine")
-    assert f"imgrank models pull hf:me/base@{REVISION}, or put" in result.stderr
+    assert f"Get it: imgrank models pull hf:me/base@{REVISION}\n" in result.stderr
 
 
 @pytest.mark.parametrize(
