@@ -36,7 +36,7 @@ SUMMARY = {
     "compare": "Say which of two pictures comes first, and how surely.",
     "index": "Compute and keep features, so that later sorts are quick.",
     "train": "Train a ranker by one of the recipes.",
-    "models": "Show the models that can answer.",
+    "models": "List, fetch, import, check and publish models.",
     "cache": "Show or trim what is kept between runs.",
     "doctor": "Check this machine: versions, device, disk, cache.",
 }
