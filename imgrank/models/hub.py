@@ -46,7 +46,6 @@ __all__ = [
     "check",
     "endpoint",
     "fetch",
-    "is_offline",
     "look_up",
     "quiet",
     "refuse_offline",
@@ -85,7 +84,7 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT", "").strip() or constants.ENDPOINT).rstrip("/")
 
 
-def is_offline(settings: Settings) -> str:
+def _forbidden_by(settings: Settings) -> str:
     """What forbids the network (an option or a variable), "" if nothing does."""
     if settings.offline:
         return settings.offline_by or "the setting offline"
@@ -100,7 +99,7 @@ def refuse_offline(settings: Settings, what: str, *, here: bool = False) -> None
 
     here: it is about a model of this machine, so that a copy of another's would not help.
     """
-    if reason := is_offline(settings):
+    if reason := _forbidden_by(settings):
         copy = f", or copy the model's folder from a machine that has it into {settings.models_dir}"
         undo = f"Leave out {reason}" if reason.startswith("--") else "Unset that"
         raise ModelUnavailable(
