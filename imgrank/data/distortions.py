@@ -29,6 +29,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFilter
 
+from imgrank.data.labelled import read_picture
 from imgrank.errors import DataError
 from imgrank.images import Skip
 from imgrank.images.decode import decode
@@ -42,7 +43,6 @@ __all__ = [
     "Version",
     "find_photographs",
     "plan_versions",
-    "read_picture",
     "render",
 ]
 
@@ -166,14 +166,6 @@ def render(version: Version) -> bytes:
             return _png(_exposed(image, strength))
         case "downscale":
             return _png(_shortened(image, round(strength)))
-
-
-def read_picture(path: Path, size: int | None = None) -> Image.Image:
-    """The picture at `path`, as `decode` gives it. Raises DataError, which names the file."""
-    try:
-        return decode(read_file(path), size)
-    except Unreadable as error:
-        raise DataError(f"{path} of the data set cannot be used: {error}") from error
 
 
 def strength_of(kind: Kind, grade: float) -> float:

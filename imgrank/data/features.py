@@ -20,11 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from imgrank.data.labelled import Labelled, Labels, Pixels
 from imgrank.data.split import Part
 
 __all__ = ["TokenCache", "TokenLayout", "TokenSet", "fill", "open_cache"]
 
-Pixels = npt.NDArray[np.uint8]
 Tokens = npt.NDArray[np.float16]
 CHUNK = 32
 
@@ -102,23 +102,29 @@ class TokenCache:
         return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenSet:
-    """A data set whose tokens are cached: row n of everything is picture n of the cache.
+    """A data set whose tokens are cached: row n of everything is picture n of the cache."""
 
-    targets: float32 [N], higher is better.   groups: relatives that a split keeps together, and
-    within which a label may be strictly comparable.   parts: train, validation or test.
-    """
-
-    name: str
+    data: Labelled
     cache: TokenCache
-    targets: npt.NDArray[np.float32]
-    groups: tuple[str, ...]
-    parts: tuple[Part, ...]
 
-    def rows(self, part: Part) -> npt.NDArray[np.intp]:
-        """Indices of the rows of one part."""
-        return np.flatnonzero(np.asarray(self.parts) == part)
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return self.data.groups
+
+    @property
+    def targets(self) -> npt.NDArray[np.float32]:
+        """Values of the first query [N]; for sets that have but one."""
+        return self.data.labels[0].values
+
+    def rows(self, part: Part, labels: Labels | None = None) -> npt.NDArray[np.intp]:
+        """Indices of one part; with `labels`, of those that it has a value for."""
+        return self.data.rows(part, labels)
 
 
 def open_cache(folder: Path, tower: str, keys: Sequence[str], layout: TokenLayout) -> TokenCache:
