@@ -100,7 +100,7 @@ def read_views(root: Path, options: ReadOptions) -> Labelled:
         "agiqa3k-views",
         paths=tuple(row.path for row, _ in rows),
         keys=tuple(f"agiqa3k/{row.path.name}|view {n}" for row, n in rows),
-        parts=("train",) * len(rows),
+        parts=tuple("train" for _ in rows),
         groups=tuple(row.subject for row, _ in rows),
         labels=(_quality([row.quality for row, _ in rows]),),
         render=picture,

@@ -62,7 +62,7 @@ def read_photographs(root: Path, options: ReadOptions) -> Labelled:
 
 
 def read_coco_distorted(root: Path, options: ReadOptions) -> Labelled:
-    """Graded distortions of the photographs in `root`, one grade of each kind; all are test rows."""
+    """Graded distortions of the photographs in `root`, one grade of each kind; all test."""
     versions = plan_versions(find_photographs([root / "images"]), 1, 0, augment=False)
     return of_versions("coco-distorted", versions, ["test"] * len(versions))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from imgrank.data.quality import DATA_SETS
+from imgrank.data.catalogue import CATALOGUE
 from imgrank.errors import UsageError
 from imgrank.models.adapter import AdapterConfig
 from imgrank.train import losses
