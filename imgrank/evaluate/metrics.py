@@ -20,6 +20,7 @@ __all__ = [
     "accuracy",
     "bootstrap",
     "mae",
+    "nearest_class",
     "official_accuracy",
     "pair_accuracy",
     "plcc",
@@ -29,6 +30,7 @@ __all__ = [
 
 Vector = npt.ArrayLike
 Metric = Callable[..., float]
+STRIP = 512  # rows whose pairs with all others are counted at a time
 
 
 def plcc(truth: Vector, score: Vector) -> float:
@@ -47,10 +49,16 @@ def mae(truth: Vector, score: Vector) -> float:
     return float(np.abs(y - s).mean()) if len(y) else float("nan")
 
 
-def accuracy(truth: Vector, score: Vector) -> float:
-    """Share of rows whose score, rounded half to even, is the true class index."""
+def accuracy(truth: Vector, score: Vector, classes: int | None = None) -> float:
+    """Share of rows whose score is the true class index, see `nearest_class`."""
     y, s = _vectors(truth, score)
-    return float((np.rint(s) == y).mean()) if len(y) else float("nan")
+    return float((nearest_class(s, classes) == y).mean()) if len(y) else float("nan")
+
+
+def nearest_class(score: Vector, classes: int | None = None) -> npt.NDArray[np.float64]:
+    """Scores rounded half to even; with `classes`, clipped to 0 .. classes - 1."""
+    nearest = np.rint(np.asarray(score, dtype=np.float64))
+    return nearest if classes is None else np.clip(nearest, 0, classes - 1)
 
 
 def pair_accuracy(truth: Vector, score: Vector, groups: Sequence[Any] | None = None) -> float:
@@ -63,10 +71,12 @@ def pair_accuracy(truth: Vector, score: Vector, groups: Sequence[Any] | None = N
     labels = np.zeros(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
     right = total = 0.0
     for rows in _rows_by_group(labels):
-        above = y[rows][:, None] > y[rows][None]
-        gap = s[rows][:, None] - s[rows][None]
-        right += float((above * ((gap > 0) + 0.5 * (gap == 0))).sum())
-        total += float(above.sum())
+        for start in range(0, len(rows), STRIP):  # all pairs of 20,000 rows would be gigabytes
+            some = rows[start : start + STRIP]
+            above = y[some][:, None] > y[rows][None]
+            gap = s[some][:, None] - s[rows][None]
+            right += float((above * ((gap > 0) + 0.5 * (gap == 0))).sum())
+            total += float(above.sum())
     return right / total if total else float("nan")
 
 
