@@ -36,6 +36,9 @@ CATALOGUE: Mapping[str, Reader] = {
     "agiqa3k-views": Reader(
         "agiqa3k", "read_views", "crops and smaller files of its training part", ("agiqa3k",)
     ),
+    "utkface": Reader("utkface"),
+    "oasis": Reader("oasis"),
+    "oldnyc": Reader("oldnyc"),
     "distortions": Reader(
         "distorted",
         "read_distortions",
