@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from click.core import ParameterSource
 
 from imgrank.errors import UsageError
 
+DEFAULT_RECIPE = "adapter-tiny-quality.toml"
 EXAMPLES = """\b
 Examples:
   imgrank train adapter --list
@@ -35,71 +38,85 @@ def train() -> None:
 
 
 @train.command(epilog=ADAPTER_EXAMPLES)
-@click.option("--recipe", default="adapter-tiny-quality.toml", show_default=True, metavar="FILE")
-@click.option("--data", multiple=True, metavar="NAME", help="Instead of the recipe's; repeatable.")
-@click.option("--name", help="Of the checkpoint.  [the recipe's; with --data that of OUT]")
+@click.option("--data", multiple=True, metavar="NAME", help="Set or experiment; see --list.")
+@click.option("--recipe", metavar="FILE", help="Hyper-parameters.  [those of --data]")
+@click.option("--name", help="Of the checkpoint.  [the recipe's; with other data that of OUT]")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the data sets are unpacked.")
+@click.option("--fold", type=click.IntRange(0), help="The test part, of sets that have folds.  [0]")
+@click.option("--partial", is_flag=True, help="Go on without the pictures that are missing.")
 @click.option("--out", type=click.Path(path_type=Path), help="State, log and checkpoint.")
 @click.option("--backbone", default="tiny", show_default=True, metavar="NAME|FOLDER")
 @click.option("--cache", type=click.Path(path_type=Path), help="Of tokens.  [OUT/tokens]")
 @click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--seed", type=int, help="Instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other field.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--threads", type=click.IntRange(1), help="Of torch.  [its own choice]")
 @click.option("--list", "list_", is_flag=True, help="List recipes and data sets, train nothing.")
-def adapter(
-    recipe: str,
-    data: tuple[str, ...],
-    name: str | None,
-    root: Path | None,
-    out: Path | None,
-    backbone: str,
-    cache: Path | None,
-    steps: int | None,
-    seed: int | None,
-    overrides: tuple[str, ...],
-    threads: int | None,
-    list_: bool,
-) -> int:
+def adapter(list_: bool, **given: Any) -> int:
     """Train a ranking adapter on a frozen backbone, on tokens computed once and kept in OUT.
 
-    The result is a checkpoint folder in OUT that --model takes. Without --root the data sets are
-    looked for in the data folder of imgrank. Needs the extra "train".
+    The result is a checkpoint folder in OUT that --model takes. --data chooses the recipe of that
+    name; without one, the set is trained with the settings of the embedded quality adapter. On the
+    embedded backbone a recipe's own small values apply; the experiments of the paper are
+    --backbone convnext-large-320. Without --root the data sets are looked for in the data folder of
+    imgrank. --set model.width=64 sets an entry of a table. Needs the extra "train".
 
     Your own pictures (--data photographs) must be good ones, since each is taken for undistorted.
     The example below only shows the mechanics: half of its photographs are spoilt.
+
+    Several processes: torchrun --nproc_per_node 2 -m imgrank train adapter ...
     """
     if list_:
         return _list_adapter()
     from imgrank.models.registry import find
+    from imgrank.models.spec import read_spec
     from imgrank.settings import load_settings
     from imgrank.train import adapter as module
 
     settings = load_settings()
-    values: dict[str, Any] = dict(pair for text in overrides for pair in _assignment(text).items())
-    values |= {k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}
-    config = module.load_recipe(recipe)
-    if data:
-        values["sources"] = tuple(_source(each, config.sources, module) for each in data)
-        out = out or Path("runs") / "-".join(data)
-        name = name or out.resolve().name
-    if name is not None:
-        values["name"] = name
-    config = module.override(config, values)
-    if threads:
+    backbone = find(given["backbone"], settings.models_dir).folder
+    config, out = _configured(given, read_spec(backbone).name)
+    if given["threads"]:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(given["threads"])
     done = module.run(
         config,
-        root or settings.data_dir,
-        out or Path("runs") / config.name,
-        find(backbone, settings.models_dir).folder,
-        cache,
+        given["root"] or settings.data_dir,
+        out,
+        backbone,
+        given["cache"],
         _report,
         _command(),
+        partial=given["partial"],
+        device=given["device"],
     )
     return 130 if done is None else 0
+
+
+def _configured(given: dict[str, Any], backbone: str) -> tuple[Any, Path]:
+    """The recipe that the options ask for, and the folder of its run."""
+    from imgrank.train import adapter_recipe as module
+
+    data, name, out = given["data"], given["name"], given["out"]
+    own = module.recipe_of(data[0]) if len(data) == 1 else None
+    recipe = given["recipe"] or own or DEFAULT_RECIPE
+    config = module.load_recipe(recipe, backbone)
+    values: dict[str, Any] = {}
+    if data and recipe != own:
+        values["sources"] = tuple(_source(each, config.sources) for each in data)
+        out = out or Path("runs") / "-".join(data)
+        name = name or out.resolve().name
+    told = {"name": name, "steps": given["steps"], "seed": given["seed"]}
+    values |= {key: value for key, value in told.items() if value is not None}
+    config = module.override(config, values)
+    for text in given["overrides"]:
+        config = module.override(config, _assignment(text))
+    if given["fold"] is not None:
+        sources = tuple(replace(each, fold=given["fold"]) for each in config.sources)
+        config = replace(config, sources=sources)
+    return config, out or Path("runs") / config.name
 
 
 @train.command(epilog=TINY_EXAMPLES)
@@ -136,17 +153,21 @@ def tiny(show_recipe: bool, needs: bool, measure: Path | None, **given: Any) -> 
 
 
 def _list_adapter() -> int:
-    from imgrank.train import adapter as module
+    from imgrank.data import catalogue
+    from imgrank.train import adapter_recipe as module
 
-    click.echo("recipes:")
+    click.echo("recipes (--data NAME, or --recipe adapter-NAME.toml):")
     for path in sorted((Path(module.__file__).parent / "recipes").glob("adapter-*.toml")):
         config = module.load_recipe(path)
-        names = ", ".join(source.data for source in config.sources)
-        click.echo(f"  {path.name}: {config.task}, {config.steps} steps, on {names}")
+        names = ", ".join(dict.fromkeys(source.data for source in config.sources))
+        click.echo(
+            f"  {path.stem.removeprefix('adapter-')}: {config.steps} steps for the backbone "
+            f"{config.backbone}, on {names}"
+        )
     click.echo("data sets:")
-    for name, what in module.DATA_SETS.items():
-        click.echo(f"  {name}: {what.about}")
-    click.echo("ROOT holds their folders as published: agiqa3k/, oasis/images/, flickr8k/images/.")
+    for name, reader in catalogue.CATALOGUE.items():
+        click.echo(f"  {name}: {reader.made or catalogue.about(name).title}")
+    click.echo("`imgrank data list` tells where they come from and how to lay them out in ROOT.")
     return 0
 
 
@@ -163,20 +184,25 @@ def _command() -> str:
     return shlex.join(words)
 
 
-def _source(name: str, known: tuple[Any, ...], module: Any) -> Any:
+def _source(name: str, known: tuple[Any, ...]) -> Any:
     """The recipe's own way of drawing from a data set, or the plain one."""
-    return next((s for s in known if s.data == name), module.Source(name))
+    from imgrank.train.adapter_recipe import Source
+
+    return next((s for s in known if s.data == name), Source(name))
 
 
 def _assignment(text: str) -> dict[str, Any]:
-    """ "lr=1e-4" -> {"lr": 1e-4}; a value that is no TOML is a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip().isidentifier():
+    """ "lr=1e-4" -> {"lr": 1e-4}, "model.width=64" -> {"model": {"width": 64}}; a value that is no
+    TOML is a string."""
+    from imgrank.train.adapter_recipe import dotted
+
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
         raise UsageError(f"--set takes KEY=VALUE, not '{text}'.")
     try:
-        return {key.strip(): tomllib.loads(f"value = {value}")["value"]}
+        return dotted(key, tomllib.loads(f"value = {value}")["value"])
     except tomllib.TOMLDecodeError:
-        return {key.strip(): value.strip()}
+        return dotted(key, value)
 
 
 def _report(line: str) -> None:

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from imgrank.data.labelled import Labelled, Labels, Pixels
 from imgrank.data.split import Part
 
-__all__ = ["TokenCache", "TokenLayout", "TokenSet", "fill", "open_cache"]
+__all__ = ["Pictures", "TokenCache", "TokenLayout", "TokenSet", "fill", "locate", "open_cache"]
 
 Tokens = npt.NDArray[np.float16]
 CHUNK = 32
@@ -102,6 +103,16 @@ class TokenCache:
         return out
 
 
+class Pictures(Protocol):
+    """Image tokens of a data set by row, kept or made anew."""
+
+    def batch(
+        self, rows: npt.NDArray[np.intp], mirror: npt.NDArray[np.bool_] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """{source: float32 [B, P, D]} of these rows; mirror: which of them in the mirror."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class TokenSet:
     """A data set whose tokens are cached: row n of everything is picture n of the cache."""
@@ -122,13 +133,28 @@ class TokenSet:
         """Values of the first query [N]; for sets that have but one."""
         return self.data.labels[0].values
 
+    def batch(
+        self, rows: npt.NDArray[np.intp], mirror: npt.NDArray[np.bool_] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """{source: float32 [B, P, D]} of these rows, on the CPU; mirror: which in the mirror."""
+        arrays = self.cache.batch(rows.tolist(), None if mirror is None else mirror.tolist())
+        return {name: torch.from_numpy(array).float() for name, array in arrays.items()}
+
     def rows(self, part: Part, labels: Labels | None = None) -> npt.NDArray[np.intp]:
         """Indices of one part; with `labels`, of those that it has a value for."""
         return self.data.rows(part, labels)
 
 
 def open_cache(folder: Path, tower: str, keys: Sequence[str], layout: TokenLayout) -> TokenCache:
-    """The cache of these pictures inside `folder`; created empty if it is not there.
+    """The cache of these pictures inside `folder`, see `locate`; created empty if not there."""
+    path, facts = locate(folder, tower, keys, layout)
+    cache = TokenCache(path, layout, len(keys))
+    (path / "meta.json").write_text(facts + "\n", encoding="utf-8")
+    return cache
+
+
+def locate(folder: Path, tower: str, keys: Sequence[str], layout: TokenLayout) -> tuple[Path, str]:
+    """Where the cache of these pictures is or would be, and what its `meta.json` says.
 
     tower: digest of the image tower and its preprocessing.   keys: one per picture, in order; they
     name content (a path within the data set and what was done to it), not a place on this machine.
@@ -142,10 +168,7 @@ def open_cache(folder: Path, tower: str, keys: Sequence[str], layout: TokenLayou
         "mirrored": layout.mirrored,
     }
     text = json.dumps(facts, indent=2, sort_keys=True)
-    path = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-    cache = TokenCache(path, layout, len(keys))
-    (path / "meta.json").write_text(text + "\n", encoding="utf-8")
-    return cache
+    return folder / hashlib.sha256(text.encode()).hexdigest()[:16], text
 
 
 def fill(

@@ -26,8 +26,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from imgrank.data import quality
+from imgrank.data import catalogue
 from imgrank.data.features import TokenSet
+from imgrank.data.tokens import Tokens
 from imgrank.errors import ImgrankError
 from imgrank.evaluate.metrics import bootstrap, pair_accuracy, srcc
 from imgrank.evaluate.ridge import pooled_features, strongest_ridge
@@ -44,7 +45,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 TITLES = {
     "agiqa3k": "AGIQA-3k, test split by prompt",
     "distortions": "graded distortions, test split by photograph",
-    "coco": "graded distortions of COCO photographs, none trained on",
+    "coco-distorted": "graded distortions of COCO photographs, none trained on",
 }
 
 
@@ -92,11 +93,8 @@ def measure(
     def progress(what: str, done: int, total: int) -> None:
         report(f"{what}: {done} of {total}")
 
-    tokens = quality.Tokens(root, cache, tower, progress)
-    sets = [
-        load(tokens)
-        for load in (quality.load_agiqa3k, quality.load_distortions, quality.load_held_out)
-    ]
+    tokens = Tokens(cache, tower, progress)
+    sets = [tokens.of(catalogue.read(name, root)) for name in TITLES]
     text = tower.text_tokens([config["tasks"]["quality"]["prompt"]])[0].clone()
     tower.drop()
     ridges = {data.name: strongest_ridge(data) for data in sets if len(data.rows("train"))}

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgrank.data.features import TokenSet
+from imgrank.data.labelled import Labels
 from imgrank.evaluate.metrics import srcc
 
 __all__ = ["Ridge", "fit_ridge", "pooled_features", "strongest_ridge"]
@@ -42,16 +43,22 @@ def pooled_features(
     data: TokenSet, rows: npt.NDArray[np.intp], mirror: bool = False
 ) -> dict[str, Matrix]:
     """Feature sets of these rows [N, F]: `statistics`, and with them mean and standard deviation
-    of the grid over its positions (`statistics+grid`)."""
-    statistics, both = [], []
+    of the grid over its positions (`statistics+grid`). Of a cache without statistics `grid` alone,
+    of one without the grid the statistics."""
+    found: dict[str, list[Matrix]] = {}
     for start in range(0, len(rows), 256):
         part = rows[start : start + 256]
         tokens = data.cache.batch(part.tolist(), [mirror] * len(part))
-        grid = tokens["grid"].astype(np.float64)
-        first = tokens["statistics"][:, 0].astype(np.float64)
-        statistics.append(first)
-        both.append(np.concatenate((first, grid.mean(1), grid.std(1)), axis=1))
-    return {"statistics": np.concatenate(statistics), "statistics+grid": np.concatenate(both)}
+        pooled = []
+        if "statistics" in tokens:
+            pooled.append(tokens["statistics"][:, 0].astype(np.float64))
+            found.setdefault("statistics", []).append(pooled[0])
+        if "grid" in tokens:
+            grid = tokens["grid"].astype(np.float64)
+            pooled += [grid.mean(1), grid.std(1)]
+            name = "statistics+grid" if "statistics" in tokens else "grid"
+            found.setdefault(name, []).append(np.concatenate(pooled, axis=1))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def fit_ridge(
@@ -77,19 +84,20 @@ def fit_ridge(
     return best
 
 
-def strongest_ridge(data: TokenSet) -> Ridge:
-    """The better feature set's ridge for this data set, fitted on its training part.
+def strongest_ridge(data: TokenSet, labels: Labels | None = None) -> Ridge:
+    """The better feature set's ridge for one query of this data set, fitted on its training part.
 
-    With mirrored tokens, both views are trained on.
+    labels: the query; None: the first.   With mirrored tokens, both views are trained on.
     """
-    rows, validation = data.rows("train"), data.rows("validation")
-    train, y = pooled_features(data, rows), data.targets[rows]
+    labels = labels or data.data.labels[0]
+    rows, validation = data.rows("train", labels), data.rows("validation", labels)
+    train, y = pooled_features(data, rows), labels.values[rows]
     if data.cache.layout.mirrored:
         second = pooled_features(data, rows, mirror=True)
         train = {name: np.concatenate((x, second[name])) for name, x in train.items()}
         y = np.concatenate((y, y))
     held: Mapping[str, Matrix] = pooled_features(data, validation)
     fitted = [
-        fit_ridge(x, y, held[name], data.targets[validation], name) for name, x in train.items()
+        fit_ridge(x, y, held[name], labels.values[validation], name) for name, x in train.items()
     ]
     return max(fitted, key=lambda pair: pair[1])[0]

@@ -1,8 +1,11 @@
 """What a recipe of the ranking adapter says, and whether it can be used, told before any work.
 
-A recipe is a TOML file with the fields of `Config`; `recipes/` beside this module holds our own.
-Every field is checked against its own annotation, then for its bounds. What is trained on other
-data than the recipe's does not inherit what the recipe says of its data and of the licence.
+A recipe is a TOML file with the fields of `Config`; `recipes/` beside this module holds our own,
+one an experiment of the paper, and those of the embedded adapters. What its table `[tiny]` holds
+replaces the rest where the backbone is the embedded `tiny`: the paper's values are for a backbone
+and for data a hundred times larger. Every field is checked against its own annotation, then for
+its bounds. What is trained on other data than the recipe's does not inherit what the recipe says
+of its data and of the licence.
 """
 
 from __future__ import annotations
@@ -16,29 +19,75 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from imgrank.data.catalogue import CATALOGUE
+import torch
+
+from imgrank.data.catalogue import CATALOGUE, about
 from imgrank.errors import UsageError
-from imgrank.models.adapter import AdapterConfig
+from imgrank.models.adapter import Adapter, AdapterConfig
+from imgrank.models.spec import BackboneSpec
 from imgrank.train import losses
 
-__all__ = ["UNKNOWN_LICENCE", "Config", "Source", "load_recipe", "override"]
+__all__ = [
+    "UNKNOWN_LICENCE",
+    "Config",
+    "Source",
+    "Task",
+    "dotted",
+    "fitted",
+    "load_recipe",
+    "notes_of_data",
+    "override",
+    "recipe_of",
+]
 
 UNKNOWN_LICENCE = "unknown: depends on the pictures it was trained on"
+TINY = "tiny"  # the backbone that the table of this name is for
 
 
 @dataclass(frozen=True)
 class Source:
     """One data set and how batches are drawn from it. Raises UsageError for impossible values."""
 
-    data: str  # a key of DATA_SETS
+    data: str  # a key of data.catalogue.CATALOGUE
     share: float = 1.0  # of the batches
+    queries: tuple[str, ...] = ()  # keys of its labels; none: all of them
     groups: int = 0  # so many groups (photographs) a batch, all their rows; 0: rows by value
-    value_step: float = 0.5  # values are uniform in steps of this size
     within: bool = False  # rank only pairs of one group
+    value_step: float = 0.5  # values are uniform in steps of this size
+    negatives: float = 0.0  # rho: share of a batch that has value 0, as pictures without cats
+    relative: float = 0.0  # probability of "closeness to n" for a count (appendix B.1)
+    relative_to: int = 12  # n is 0 to this
+    attributes: bool = False  # instead of its labels: contrast, colourfulness, brightness
+    fold: int = 0  # the test part of a set that is published in folds
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _check_bounds(self, above_zero=("share", "value_step"), from_zero=("groups",))
+        from_zero = ("groups", "negatives", "relative", "relative_to", "fold")
+        _check_bounds(self, above_zero=("share", "value_step"), from_zero=from_zero)
+        if self.negatives >= 1 or self.relative > 1:
+            raise UsageError("negatives must be below 1, relative at most 1.")
+        if self.groups and (self.negatives or self.relative):
+            raise UsageError("groups are drawn whole, without negatives or relative counts.")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a recipe says of a task otherwise than its data sets; None: as they have it.
+
+    Targets are trained as (value - offset) / scale and come out of the checkpoint on their own
+    scale again. Needed where several tasks of different scales share an adapter.
+    """
+
+    prompt: str | None = None  # {}: what is counted
+    unit: str | None = None
+    range: tuple[float, float] | None = None
+    offset: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_bounds(self, above_zero=("scale",), from_zero=())
+        _check_rises(self.range)
 
 
 @dataclass(frozen=True)
@@ -49,25 +98,29 @@ class Config:
     """
 
     name: str  # of the checkpoint
-    task: str  # key of imgrank's known tasks
-    prompt: str  # the instruction, as given to the text tower
-    unit: str  # of the scores
-    range: tuple[float, float]  # of the scores' scale
-    licence: str  # of the trained weights: a name, then after ";" what it rests on
     sources: tuple[Source, ...]
+    tasks: Mapping[str, Task] = field(default_factory=dict)  # by key of imgrank's known tasks
+    backbone: str = TINY  # what the values are for
+    licence: str = UNKNOWN_LICENCE  # of the weights: a name, then after ";" what it rests on
+    notes: str = ""  # for the model card: data, their terms, limits; "": those of the data sets
     tokens: tuple[str, ...] = ("grid", "statistics")  # which of the backbone's image tokens
-    notes: str = ""  # for the model card: data, their terms, limits; Markdown
     model: Mapping[str, Any] = field(default_factory=dict)  # fields of AdapterConfig
     rank_loss: Literal["rank_bce", "rank_hinge", "none"] = "rank_bce"
     reg_loss: Literal["reg_log_smooth_l1", "reg_smooth_l1"] = "reg_smooth_l1"
     alpha: float = losses.ALPHA  # weight of the regression loss
+    bce: float = 0.0  # weight of "is there anything to count at all"
     batch: int = 64  # images a step, where rows are drawn by value
     steps: int = 2000
     lr: float = 1e-3  # peak
     warmup: int = 100  # steps
     weight_decay: float = 0.01  # not on biases, norms and single vectors
     clip: float = 1.0  # largest norm of the gradient
-    average: float = 0.998  # decay of the averaged weights, which are what is kept
+    average: float = 0.998  # decay of the averaged weights, which are what is kept; 0: none
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of all but the losses
+    features: Literal["disk", "pictures"] = "disk"  # tokens: kept, or made anew at each step
+    train_text: bool = False  # the two ends of the text tower, as the released checkpoints did
+    train_projection: bool = False  # of the grid, where the model has one
+    warm_start: bool = False  # see warm_start.py
     seed: int = 0
     evaluate_every: int = 250  # steps
     save_every: int = 250  # steps
@@ -77,16 +130,20 @@ class Config:
         _check_bounds(
             self,
             above_zero=("batch", "steps", "lr", "clip", "evaluate_every", "save_every"),
-            from_zero=("alpha", "warmup", "weight_decay", "average", "seed"),
+            from_zero=("alpha", "bce", "warmup", "weight_decay", "average", "seed"),
         )
         if self.average >= 1:
             raise UsageError(f"average = {self.average!r} must be below 1.")
-        if not self.range[0] < self.range[1]:
-            raise UsageError(f"range = {list(self.range)} must rise.")
         if not self.tokens or not self.sources:
             raise UsageError("a recipe needs at least one of `tokens` and one of `sources`.")
+        if self.rank_loss == "none" and not (self.alpha or self.bce):
+            raise UsageError("a recipe needs a loss: rank_loss, alpha or bce.")
+        if self.warm_start and self.features == "pictures":
+            raise UsageError("warm_start reads all tokens: features = disk, or warm_start = false.")
         if self.name in ("", ".", "..") or set(self.name) & set("/\\\0\n"):
             raise UsageError(f"name = {self.name!r} cannot be the name of a folder.")
+        for name, task in self.tasks.items():
+            _check_type(f"tasks.{name}", task, Task)
         hints = get_type_hints(AdapterConfig)
         for name, value in self.model.items():
             if name not in hints:
@@ -94,56 +151,103 @@ class Config:
             _check_type(f"model.{name}", value, hints[name])
 
 
-def load_recipe(path: str | Path) -> Config:
+def load_recipe(path: str | Path, backbone: str = "") -> Config:
     """A TOML recipe: a file, or the name of one beside this module in recipes/.
 
+    backbone: name of the one to train on; for "tiny" the recipe's `[tiny]` applies.
     Raises UsageError if it is not there, or lacks or misspells a field.
     """
     file = Path(path)
     text = file if file.is_file() else resources.files("imgrank.train") / "recipes" / str(path)
     try:
-        return Config(**_shaped(tomllib.loads(text.read_text(encoding="utf-8"))))
+        values = tomllib.loads(text.read_text(encoding="utf-8"))
+        tiny = values.pop(TINY, {})
+        if backbone == TINY:
+            values = _merged(values, tiny)
+        return Config(**_shaped(values))
     except FileNotFoundError:
         raise UsageError(f"there is no recipe {path}") from None
     except (ValueError, TypeError, UsageError) as error:
         raise UsageError(f"the recipe {path} cannot be used: {error}") from error
 
 
+def recipe_of(data: str) -> str | None:
+    """The file name of our own recipe for a data set or an experiment, None if there is none."""
+    name = f"adapter-{data}.toml"
+    return name if (resources.files("imgrank.train") / "recipes" / name).is_file() else None
+
+
+def dotted(key: str, value: Any) -> dict[str, Any]:
+    """ "model.width", 64 -> {"model": {"width": 64}}, as `override` takes it."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
 def override(config: Config, values: Mapping[str, Any]) -> Config:
     """The recipe with other values of its fields, as TOML gives them; raises UsageError.
 
-    Its notes and licence, unless given anew, are its own only with its own data sets: for others
+    Tables replace single entries: {"model": {"width": 64}}, {"tasks": {"age": {"scale": 20}}},
+    {"sources": {NAME: {"share": 2}}} of the source with that data; a list replaces all sources.
+    Notes and licence, unless given anew, are the recipe's only with its own data sets: for others
     the notes name them and the licence is unknown. Other settings are named in the notes.
     """
     known = [each.name for each in fields(config)]
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(f"the recipe has no field {', '.join(unknown)}.")
+    own = {each: getattr(config, each) for each in known}
     try:
-        changed = replace(config, **_shaped(values))
+        changed = replace(config, **_shaped(_merged(own, values)))
     except TypeError as error:
         raise UsageError(f"the recipe cannot take these values: {error}") from error
     if [source.data for source in changed.sources] != [source.data for source in config.sources]:
-        said = {"licence": UNKNOWN_LICENCE, "notes": _notes_of_other_data(changed)}
+        said = {"licence": UNKNOWN_LICENCE, "notes": ""}
     else:
         said = {"licence": config.licence, "notes": config.notes + _other_settings(config, changed)}
     told: dict[str, Any] = {name: text for name, text in said.items() if name not in values}
     return replace(changed, **told)
 
 
-def _notes_of_other_data(config: Config) -> str:
-    lines = [
-        f"- {source.data}: {DATA_SETS[source.data].about}"
-        for source in config.sources
-        if source.data in DATA_SETS
-    ]
+def fitted(config: Config, backbone: BackboneSpec) -> Config:
+    """The recipe with the widths of the backbone. Raises UsageError if they cannot make a model."""
+    widths = backbone.widths
+    if unknown := [name for name in config.tokens if name not in ("grid", "statistics")]:
+        raise UsageError(f"there are no tokens {', '.join(unknown)}, only grid and statistics.")
+    if absent := [name for name in config.tokens if name not in widths]:
+        raise UsageError(f"the backbone {backbone.name} has no tokens {', '.join(absent)}.")
+    shape = {"image_widths": {n: widths[n] for n in config.tokens}, "text_width": widths["text"]}
+    config = replace(config, model={**shape, **config.model}, backbone=backbone.name)
+    try:
+        with torch.device("meta"):  # shapes only
+            Adapter(AdapterConfig.from_dict(config.model))
+    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+        raise UsageError(f"the recipe's `model` makes no adapter: {error}") from error
+    return config
+
+
+def notes_of_data(config: Config) -> str:
+    """For a card of a recipe that has no notes: what is known of the data sets."""
+    lines = []
+    for name in dict.fromkeys(source.data for source in config.sources):
+        if name not in CATALOGUE:
+            continue
+        made = CATALOGUE[name].made
+        if made:
+            lines.append(f"- {name}: {made}")
+        else:
+            known = about(name)
+            terms = f"licence: {known.licence}" if known.licence else "its licence was not seen"
+            lines.append(f"- {name}: {known.title}; {known.source}; {terms}")
     return "\n".join(
         [
             "## Data and their terms",
             "",
             *lines,
             "",
-            "These were chosen by whoever trained this. What the terms of the pictures, and those "
-            "of the backbone, allow to be done with it is theirs to settle; nothing was looked up.",
+            "These were chosen by whoever trained this; what stands here is what imgrank knows of "
+            "them. What the terms of the pictures, and those of the backbone, allow to be done "
+            "with it is theirs to settle.",
         ]
     )
 
@@ -151,24 +255,68 @@ def _notes_of_other_data(config: Config) -> str:
 def _other_settings(config: Config, changed: Config) -> str:
     before, after = asdict(config), asdict(changed)
     names = [n for n in after if n not in ("name", "licence", "notes") and after[n] != before[n]]
-    if not names:
+    if not names or not config.notes:
         return ""
     lines = [f"- {name}: {after[name]}, in the recipe {before[name]}" for name in names]
     said = "What stands above was written of the recipe as it is. Here these differ:"
     return "\n".join(["", "## Other settings than the recipe's", "", said, "", *lines, ""])
 
 
+def _merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """`more` over `values`; tables entry by entry, sources by the name of their data."""
+    merged = dict(values)
+    for name, value in more.items():
+        before = merged.get(name)
+        if name == "sources" and isinstance(value, Mapping) and isinstance(before, list | tuple):
+            merged[name] = _merged_sources(before, value)
+        elif name in ("model", "tasks") and isinstance(value, Mapping):
+            entries = dict(before or {})
+            for key, entry in value.items():
+                if isinstance(entry, Mapping):
+                    known = entries.get(key, {})
+                    entry = {**(asdict(known) if isinstance(known, Task) else known), **entry}
+                entries[key] = entry
+            merged[name] = entries
+        else:
+            merged[name] = value
+    return merged
+
+
+def _merged_sources(sources: Any, more: Mapping[str, Any]) -> list[Any]:
+    """The sources with other values of those that are named by their data."""
+    rows = [asdict(each) if isinstance(each, Source) else dict(each) for each in sources]
+    if unknown := set(more) - {row.get("data") for row in rows}:
+        raise UsageError(f"sources: the recipe has none of {', '.join(sorted(unknown))}.")
+    if odd := [name for name, entry in more.items() if not isinstance(entry, Mapping)]:
+        raise UsageError(f"sources.{odd[0]} must be a table: sources.{odd[0]}.share=2")
+    return [{**row, **more.get(str(row.get("data")), {})} for row in rows]
+
+
 def _shaped(values: Mapping[str, Any]) -> dict[str, Any]:
-    """TOML has lists and tables where `Config` has tuples and sources."""
-    shaped = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    """TOML has lists and tables where `Config` has tuples, sources and tasks."""
+    shaped = {name: _tuples(value) for name, value in values.items()}
     if isinstance(shaped.get("sources"), tuple):
         shaped["sources"] = tuple(
-            Source(**source) if isinstance(source, dict) else source for source in shaped["sources"]
+            Source(**_inside(each)) if isinstance(each, dict) else each
+            for each in shaped["sources"]
         )
+    if isinstance(shaped.get("tasks"), Mapping):
+        shaped["tasks"] = {
+            name: Task(**_inside(each)) if isinstance(each, dict) else each
+            for name, each in shaped["tasks"].items()
+        }
     return shaped
 
 
-def _check_types(values: Config | Source) -> None:
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _inside(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _tuples(value) for name, value in table.items()}
+
+
+def _check_types(values: Config | Source | Task) -> None:
     for name, hint in get_type_hints(type(values)).items():
         _check_type(name, getattr(values, name), hint)
 
@@ -196,6 +344,11 @@ def _fits(value: Any, hint: Any) -> bool:
         kinds = (int,) if hint is int else (int, float)
         return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
     return hint is Any or isinstance(value, origin or hint)
+
+
+def _check_rises(ends: tuple[float, float] | None) -> None:
+    if ends is not None and not ends[0] < ends[1]:
+        raise UsageError(f"range = {list(ends)} must rise.")
 
 
 def _check_bounds(values: object, above_zero: tuple[str, ...], from_zero: tuple[str, ...]) -> None:

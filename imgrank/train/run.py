@@ -18,14 +18,18 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from imgrank.errors import CheckpointError
+from imgrank.train.processes import ALONE, Processes
 
 __all__ = [
     "JsonLines",
+    "Learner",
     "Stop",
     "cosine_with_warmup",
     "load_state",
+    "optimiser",
     "polite_stop",
     "remaining",
     "save_state",
@@ -57,6 +61,89 @@ def polite_stop() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
+class Learner:
+    """A model with all that changes while it learns; saved and loaded whole.
+
+    lr: peak of the learning rate.   average: decay of the averaged weights; 0: they are the last.
+    half: float16, whose small gradients need a scale that is found on the way.
+    seconds: of training so far, over all runs; kept by the loop.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        weight_decay: float,
+        average: float = 0.0,
+        half: bool = False,
+    ) -> None:
+        self.model, self.average = model, average
+        self.step, self.seconds = 0, 0.0
+        self.averaged = {name: p.detach().clone() for name, p in model.state_dict().items()}
+        self.optimizer = optimiser(model, lr, weight_decay)
+        device = next(model.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(device, enabled=half)
+
+    def update(self, loss: Tensor, lr: float, clip: float, processes: Processes = ALONE) -> None:
+        """One step of the optimiser, and of the average. clip: largest norm of the gradient."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        processes.average_gradients(self.model.parameters())
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        # A short memory while there is little to remember.
+        decay = min(self.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                self.averaged[name].lerp_(value, 1 - decay)
+        self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a run needs to go on bit for bit; all else depends on (seed, step)."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What `state` gave."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.model.load_state_dict(state["model"])
+        for name, value in state["averaged"].items():
+            self.averaged[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    @contextmanager
+    def with_average(self) -> Iterator[nn.Module]:
+        """The model with its averaged weights, in evaluation mode; afterwards as it was."""
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.averaged)
+        try:
+            yield self.model.eval()
+        finally:
+            self.model.load_state_dict(own)
+            self.model.train()
+
+
+def optimiser(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only. What is frozen is left out."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr)
+
+
 def save_state(path: Path, recipe: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Write a training state; the old one stays until the new one is complete."""
     partial = path.with_name(path.name + ".part")
@@ -71,7 +158,7 @@ def load_state(path: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if state.get("recipe") != json.dumps(recipe, sort_keys=True):
         raise CheckpointError(
             f"{path} is of a run with other settings. Use them, another --out, or delete it."

@@ -1,0 +1,135 @@
+"""From a trained model to a checkpoint folder: its tensors, what its config says, its card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from imgrank.errors import CheckpointError
+from imgrank.models.card import model_card
+from imgrank.models.checkpoint import CARD, load_tensors, save_checkpoint
+from imgrank.models.imported import backbone_facts
+from imgrank.models.spec import BackboneSpec
+from imgrank.train.adapter_recipe import Config, Task, notes_of_data
+from imgrank.train.streams import RELATIVE, Asked, Stream
+
+if TYPE_CHECKING:
+    from imgrank.train.adapter import Trained
+
+__all__ = ["facts_of", "task_facts", "write_checkpoint"]
+
+
+def write_checkpoint(
+    folder: Path,
+    config: Config,
+    streams: Sequence[Stream],
+    backbone: BackboneSpec,
+    trained: Trained,
+    command: str,
+    report: Callable[[str], None],
+) -> None:
+    """Write it, unless it is there already from the very same weights."""
+    model = trained.model
+    # Matrices survive half precision; gains and biases of the first norms would not quite.
+    values = {**model.adapter.state_dict(), **(model.tuned.overrides() if model.tuned else {})}
+    tensors = {
+        name: (value.half() if value.ndim > 1 else value).cpu() for name, value in values.items()
+    }
+    if not trained.steps and _holds(folder, tensors):
+        report(f"{folder} was finished before and is left as it is")
+        return
+    facts = facts_of(config, streams, backbone, model.adapter.config.to_dict(), command)
+    if model.tuned is not None:
+        facts["backbone"]["replaced"] = ["text"]
+    shares = sum(source.share for source in config.sources)
+    device = next(model.parameters()).device
+    where = f"{torch.get_num_threads()} CPU thread(s)" if device.type == "cpu" else str(device)
+    lines = [
+        f"command: `{command}`",
+        f"{config.steps} steps, seed {config.seed}, {trained.seconds / 60:.1f} minutes on "
+        f"{where}, cached tokens not counted",
+        "data sets: "
+        + ", ".join(f"{s.data} ({s.share / shares:.0%} of steps)" for s in config.sources),
+        f"{sum(p.numel() for p in model.adapter.parameters()) / 1e6:.2f} M parameters",
+    ]
+    notes = config.notes or notes_of_data(config)
+    save_checkpoint(folder, facts, tensors, model_card(facts, notes, lines))
+    report(f"wrote {folder}")
+
+
+def facts_of(
+    config: Config,
+    streams: Sequence[Stream],
+    backbone: BackboneSpec,
+    model: Mapping[str, Any],
+    command: str,
+) -> dict[str, Any]:
+    """The checkpoint's config, see `models/checkpoint.py`."""
+    by_task: dict[str, list[Asked]] = {}
+    for stream in streams:
+        for asked in stream.asked:
+            by_task.setdefault(asked.labels.task, []).append(asked)
+    relative = {
+        asked.labels.task for stream in streams if stream.source.relative for asked in stream.asked
+    }
+    tasks = {task: task_facts(asked) for task, asked in by_task.items()}
+    for task in relative:
+        tasks[task]["closeness"] = RELATIVE.replace("{subject}", "{}")
+    return {
+        "kind": "adapter",
+        "name": config.name,
+        "licence": config.licence,
+        "made_by": command,
+        "backbone": backbone_facts(backbone, ["squash"], list(model["image_widths"])),
+        "model": dict(model),
+        "tasks": tasks,
+        "training": {
+            "data": {source.data: {"fold": source.fold} for source in config.sources},
+            "seed": config.seed,
+            "steps": config.steps,
+            "command": command,
+        },
+    }
+
+
+def task_facts(asked: Sequence[Asked]) -> dict[str, Any]:
+    """What a config records of a task that these queries trained.
+
+    The range is that of all of them; a task without one is open. `offset` and `scale` turn what
+    the head says into the task's unit: value = offset + scale * score.
+    """
+    first, task = asked[0].labels, asked[0].task
+    ends = [each.labels.range for each in asked]
+    facts: dict[str, Any] = {
+        "prompt": first.prompt.replace(first.subject, "{}") if first.subject else first.prompt,
+        "unit": first.unit,
+    }
+    known = [each for each in ends if each is not None]
+    if len(known) == len(ends):
+        facts["range"] = [min(low for low, _ in known), max(high for _, high in known)]
+    facts["order"] = "descending"
+    subjects = list(dict.fromkeys(each.labels.subject for each in asked if each.labels.subject))
+    if subjects:
+        facts["subjects"] = subjects
+    if first.classes:
+        facts["classes"] = list(first.classes)
+    if replace(task, prompt=None, unit=None, range=None) != Task():
+        facts |= {"offset": task.offset, "scale": task.scale}
+    return {**facts, "measured": []}
+
+
+def _holds(folder: Path, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether this is a whole checkpoint of these very weights."""
+    try:
+        there = load_tensors(folder, as_stored=True)
+    except (CheckpointError, OSError):
+        return False
+    same = there.keys() == tensors.keys()
+    return (
+        same and all(torch.equal(there[n], tensors[n]) for n in there) and (folder / CARD).is_file()
+    )
