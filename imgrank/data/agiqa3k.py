@@ -20,7 +20,16 @@ from imgrank.data.split import split_by_group
 from imgrank.errors import DataError
 from imgrank.images.decode import to_square
 
-__all__ = ["ABOUT", "VIEWS", "Rated", "another_view", "read", "read_agiqa3k", "read_views"]
+__all__ = [
+    "ABOUT",
+    "VIEWS",
+    "VIEWS_ABOUT",
+    "Rated",
+    "another_view",
+    "read",
+    "read_agiqa3k",
+    "read_views",
+]
 
 VIEWS = 4  # of each training picture, in `read_views`
 PROMPT = "sort images by the image quality of MOS"
@@ -32,6 +41,15 @@ ABOUT = About(
     layout="data.csv\nimages/*.jpg (or beside data.csv)",
     split="ours, by prompt: 80 % training, 10 % validation, 10 % test",
     queries="quality (MOS, 0 to 5)",
+)
+VIEWS_ABOUT = About(
+    title=f"AGIQA-3k once more: {VIEWS} crops and smaller files of each training picture",
+    paper=ABOUT.paper,
+    source="made of agiqa3k",
+    licence=ABOUT.licence,
+    layout=ABOUT.layout,
+    split="training only",
+    queries="quality (MOS of the whole picture, 0 to 5)",
 )
 
 COLUMNS = ("name", "prompt", "mos_quality", "mos_align")

@@ -14,47 +14,66 @@ from pathlib import Path
 from imgrank.data.labelled import About, Labelled, ReadOptions
 from imgrank.errors import DataError, UsageError
 
-__all__ = ["CATALOGUE", "Reader", "about", "place", "read"]
+__all__ = ["CATALOGUE", "Reader", "about", "how_to_get", "place", "read", "reader"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """module: in `imgrank.data`; function: `read(root, options) -> Labelled` in it.
 
-    made: in one line, what is made of other sets' pictures; "" for a published set, whose module
-    has an `ABOUT`. A made set takes the folder that holds the others by name.
+    about: name of the set's `About` in that module.
+    made: in one line, what is made of other sets' pictures; "" for a published set.
+    of: the sets whose folders a made one reads; of several it takes the folder that holds them.
+    files: whether it reads any; a set that is drawn takes no notice of its folder.
     """
 
     module: str
     function: str = "read"
     made: str = ""
-    of: tuple[str, ...] = ()  # the sets whose folders it reads
+    of: tuple[str, ...] = ()
+    about: str = "ABOUT"
+    files: bool = True
 
 
 CATALOGUE: Mapping[str, Reader] = {
+    "koniq": Reader("koniq"),
+    "ava": Reader("ava"),
+    "adience": Reader("adience"),
+    "hci": Reader("hci"),
+    "csv": Reader("table"),
     "agiqa3k": Reader("agiqa3k"),
     "agiqa3k-views": Reader(
-        "agiqa3k", "read_views", "crops and smaller files of its training part", ("agiqa3k",)
+        "agiqa3k",
+        "read_views",
+        "crops and smaller files of its training part",
+        ("agiqa3k",),
+        about="VIEWS_ABOUT",
     ),
     "utkface": Reader("utkface"),
     "oasis": Reader("oasis"),
     "oldnyc": Reader("oldnyc"),
+    "coco": Reader("coco"),
+    "coco-rem": Reader("coco_rem"),
+    "clevr": Reader("clevr"),
     "distortions": Reader(
         "distorted",
         "read_distortions",
         "OASIS and Flickr8k photographs, made worse by known grades",
         ("oasis", "flickr8k"),
+        about="DISTORTIONS",
     ),
     "coco-distorted": Reader(
         "distorted",
         "read_coco_distorted",
         "COCO photographs, made worse; all of it test",
         ("coco",),
+        about="COCO_DISTORTED",
     ),
     "photographs": Reader(
         "distorted",
         "read_photographs",
         "your own: all photographs below ROOT, good ones only, made worse by known grades",
+        about="PHOTOGRAPHS",
     ),
 }
 
@@ -67,11 +86,9 @@ def reader(name: str) -> Reader:
 
 
 def about(name: str) -> About:
-    """What is known of a published set. Raises UsageError for a name that is not one."""
+    """What is known of a set, published or made. Raises UsageError for an unknown name."""
     found = reader(name)
-    if found.made:
-        raise UsageError(f"{name} is made of other pictures: {found.made}.")
-    answer: About = import_module(f"imgrank.data.{found.module}").ABOUT
+    answer: About = getattr(import_module(f"imgrank.data.{found.module}"), found.about)
     return answer
 
 
@@ -84,19 +101,40 @@ def place(name: str, root: Path) -> Path:
     if len(of) > 1:
         return root
     own = root / (of[0] if of else name)
-    return own if own.is_dir() else root
+    return own if own.exists() else root
 
 
 def read(name: str, root: Path, options: ReadOptions | None = None) -> Labelled:
     """A data set from its folder, see `place`.
 
-    Raises UsageError for an unknown name, DataError if the folder is wrong or incomplete; it says
-    where the set comes from.
+    Raises UsageError for an unknown name, DataError if the folder is missing, wrong or incomplete;
+    it says where the set comes from and how to lay it out.
     """
     found = reader(name)
     function: Callable[[Path, ReadOptions], Labelled]
     function = getattr(import_module(f"imgrank.data.{found.module}"), found.function)
     folder = place(name, root)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. `imgrank data list` says how to lay out {name}.")
-    return function(folder, options or ReadOptions())
+    if found.files and not folder.exists():
+        raise DataError(f"{name}: there is no folder {folder}.\n{how_to_get(name)}")
+    try:
+        return function(folder, options or ReadOptions())
+    except DataError as error:
+        if folder == root:  # it was not found by its name: perhaps it is not here at all
+            raise DataError(f"{error}\n{how_to_get(name)}") from error
+        if "imgrank data list" in str(error):
+            raise
+        raise DataError(f"{error}\n`imgrank data list {name}` says how to lay it out.") from error
+
+
+def how_to_get(name: str) -> str:
+    """Where a set comes from and its layout, in a few lines."""
+    known = about(name)
+    return "\n".join(
+        [
+            f"  {name}: {known.title}",
+            f"  from: {known.source}",
+            f"  lay it out so, in {name} of --root or of the data folder, or in --root itself:",
+            *(f"    {line}" for line in known.layout.split("\n")),
+            f"`imgrank data list {name}` says more.",
+        ]
+    )

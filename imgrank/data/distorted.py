@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from imgrank.data.distortions import Version, find_photographs, plan_versions, render
-from imgrank.data.labelled import Labelled, Labels, Pixels, ReadOptions
+from imgrank.data.labelled import About, Labelled, Labels, Pixels, ReadOptions
 from imgrank.data.split import Part, split_by_group
 from imgrank.images.decode import decode, to_square
 
 __all__ = [
+    "COCO_DISTORTED",
+    "DISTORTIONS",
     "ORIGINAL",
+    "PHOTOGRAPHS",
     "STEP",
     "of_versions",
     "read_coco_distorted",
@@ -30,6 +33,34 @@ __all__ = [
 ]
 
 ORIGINAL, STEP = 3.6, 0.6
+QUERIES = "quality (a grade as MOS: 3.6 for the photograph, 0.6 less for each grade of distortion)"
+DISTORTIONS = About(
+    title="photographs of OASIS and Flickr8k, made worse by known grades",
+    paper="",
+    source="made of oasis and of Flickr8k's pictures",
+    licence="that of the photographs",
+    layout="oasis/images/*.jpg\nflickr8k/images/*.jpg",
+    split="ours, by photograph: 80 % training, 10 % validation, 10 % test",
+    queries=QUERIES,
+)
+COCO_DISTORTED = About(
+    title="photographs of COCO, made worse by known grades, for measuring only",
+    paper="",
+    source="made of the part of coco that lies in images/",
+    licence="that of the photographs",
+    layout="images/*.jpg",
+    split="all test",
+    queries=QUERIES,
+)
+PHOTOGRAPHS = About(
+    title="your own photographs, good ones only, made worse by known grades",
+    paper="",
+    source="you: --root FOLDER",
+    licence="that of the photographs",
+    layout="any folders with *.jpg, *.jpeg and *.png",
+    split="ours, by photograph: 80 % training, 10 % validation, 10 % test",
+    queries=QUERIES,
+)
 
 
 def read_distortions(root: Path, options: ReadOptions) -> Labelled:

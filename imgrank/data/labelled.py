@@ -144,10 +144,7 @@ def present(name: str, paths: Sequence[Path], options: ReadOptions) -> list[int]
     gone = [str(path) for n, path in enumerate(paths) if n not in kept]
     if not there:
         first = f", not even {gone[0]}" if gone else ""
-        raise DataError(
-            f"{name}: none of its {len(paths)} pictures is there{first}. `imgrank data list` says "
-            "how to lay it out."
-        )
+        raise DataError(f"{name}: none of its {len(paths)} pictures is there{first}.")
     if not options.partial:
         listed = "".join(f"\n  {path}" for path in gone[:SHOWN])
         more = f"\n  and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
