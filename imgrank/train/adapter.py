@@ -235,8 +235,10 @@ def answers(learner: Learner, streams: Sequence[Stream]) -> list[Predicted]:
 
 def draw_plots(learner: Learner, streams: Sequence[Stream], out: Path) -> None:
     """The losses so far, and for each data set predictions beside the truth (validation part)."""
-    from imgrank.train import plots
-
+    try:
+        from imgrank.train import plots
+    except ImportError:
+        return
     plots.curves(out / LOG, out / CURVES)
     found = answers(learner, streams)
     for name in dict.fromkeys(each.data for each in found):
