@@ -36,7 +36,25 @@ METRICS = {
     "plcc": ("pearsonr", "PLCC"),
     "mae": ("mae", "mean absolute error"),
     "accuracy": ("accuracy", "accuracy"),
+    "class_mae": ("mae", "mean absolute error of scores rounded to classes"),
+    "pair_accuracy": ("accuracy", "accuracy of pairs"),
     "pairs": ("accuracy", "accuracy of pairs within a photograph"),
+}
+# A figure's key in `measured` -> its column in a card.
+COLUMNS = {
+    "srcc": "SRCC",
+    "ridge_srcc": "SRCC, ridge",
+    "plcc": "PLCC",
+    "mae": "MAE",
+    "class_mae": "MAE, rounded",
+    "ridge_mae": "MAE, ridge",
+    "median_mae": "MAE of the median",
+    "accuracy": "accuracy",
+    "ridge_accuracy": "accuracy, ridge",
+    "majority_accuracy": "accuracy of the majority",
+    "pair_accuracy": "pair accuracy",
+    "pairs": "pairs within a photograph",
+    "ridge_pairs": "pairs, ridge",
 }
 ORDER = ["license", "license_name", "library_name", "pipeline_tag", "tags", "base_model"]
 TASK = "image-classification"  # the Hub's nearest name for a number or a class from a picture
@@ -50,11 +68,12 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
     """
     lines = [*front_matter(config), f"# {config['name']}", ""]
     for task, facts in config["tasks"].items():
-        low, high = facts["range"]
+        ends = facts.get("range")
+        scale = f" ({ends[0]} to {ends[1]})" if ends else ""
         lines.append(
             f'A ranking adapter on the backbone `{config["backbone"]["name"]}` for "{task}": '
-            f'instruction "{facts["prompt"]}", scores in {facts["unit"] or "no unit"} '
-            f"({low} to {high}), the higher the better."
+            f'instruction "{facts["prompt"]}", scores in {facts["unit"] or "no unit"}{scale}, '
+            "the higher the better."
         )
     lines += ["", "## Training", "", *(f"- {line}" for line in training)]
     lines += ["", "## Measured", "", BEGIN, "Not measured yet.", END, "", notes.strip(), ""]
@@ -165,16 +184,49 @@ def _results(facts: Mapping[str, Any]) -> list[EvalResult]:
 
 
 def with_measured(card: str, rows: Sequence[Mapping[str, Any]], command: str) -> str:
-    """The card with its table of figures replaced. rows: `measured` of a task, one a data set.
+    """The card with its tables of figures replaced.
 
-    Raises ValueError if the card has no place for the table.
+    rows: as in `measured` of the config's tasks, one a data set. Those with their `task` come by
+    task, with whatever figures they have; those without, which all are quality beside ridge, as
+    `evaluate.quality` measures them. `by` in a row: the command, if it is not `command`.
+    Raises ValueError if the card has no place for the tables.
     """
     before, begin, rest = card.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the card has no {BEGIN} ... {END}")
+    lines: list[str] = []
+    for table, own in (
+        (_by_task, [row for row in rows if "task" in row]),
+        (_beside_ridge, [row for row in rows if "task" not in row]),
+    ):
+        if own:
+            commands = dict.fromkeys(str(row.get("by", command)) for row in own)
+            by = ", ".join(f"`{each}`" for each in commands)
+            lines += [*([""] if lines else []), *table(own, by)]
+    return "\n".join([before + begin, *lines, end + after])
+
+
+def _by_task(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
+    """Columns that no row has are left out."""
+    used = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
+    head = ["task", "data", "n", *(COLUMNS[key] for key in used)]
+    lines = [
+        f"By {by}; 95 % bootstrap intervals in brackets.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"| --- | --- | ---: |{' --- |' * len(used)}",
+    ]
+    for row in rows:
+        n = f"{row['n']} ({row['queries']} queries)" if "queries" in row else str(row["n"])
+        cells = [_figure(row.get(key), row.get(f"{key}_interval")) for key in used]
+        lines.append(f"| {' | '.join([str(row['task']), str(row['data']), n, *cells])} |")
+    return lines
+
+
+def _beside_ridge(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
     table = [
-        f"By `{command}`; 95 % bootstrap intervals in brackets, over prompts or photographs.",
+        f"By {by}; 95 % bootstrap intervals in brackets, over prompts or photographs.",
         "",
         "Gain: paired interval of SRCC less that of ridge; one that holds 0 shows no difference.",
         "",
@@ -189,7 +241,7 @@ def with_measured(card: str, rows: Sequence[Mapping[str, Any]], command: str) ->
         low, high = row["gain_interval"]
         cells.insert(2, f"[{low:+.3f}, {high:+.3f}]")
         table.append(f"| {row['data']} | {row['n']} | {' | '.join(cells)} |")
-    return "\n".join([before + begin, *table, end + after])
+    return table
 
 
 def _figure(value: float | None, interval: Sequence[float] | None) -> str:

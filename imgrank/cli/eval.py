@@ -1,0 +1,200 @@
+"""`imgrank eval`: a model on a data set, beside baselines and what the paper prints."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgrank.cli import options as shared
+from imgrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgrank.evaluate.evaluation import Evaluated, Request
+    from imgrank.models.registry import Entry
+    from imgrank.settings import Settings
+
+FORMATS = ("table", "tsv", "json")
+EPILOG = """\b
+Examples:
+  imgrank eval --data csv --root examples/ratings.csv
+  imgrank eval --data utkface --root DATA --model runs/age --format json   # needs the data set
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--data", required=True, metavar="NAME", help="Data set; see `imgrank data list`.")
+@click.option("--root", type=click.Path(path_type=Path), help="Its folder.  [in the data folder]")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="Name or folder; repeatable.  [whoever the router chooses]",
+)
+@click.option("--fold", type=click.IntRange(0), help="The test fold.  [the checkpoint's own, or 0]")
+@click.option(
+    "--part",
+    type=click.Choice(("test", "validation", "train")),
+    default="test",
+    show_default=True,
+)
+@click.option("--query", "queries", multiple=True, metavar="KEY", help="Only these; repeatable.")
+@click.option("--attributes", is_flag=True, help="Also contrast, ... measured from the pixels.")
+@click.option("--partial", is_flag=True, help="Leave out pictures that are missing.")
+@click.option("--rounds", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--scatter", type=click.Path(path_type=Path), metavar="FILE.png")
+@click.option("--write", is_flag=True, help="Record it in the model's config and card.")
+@click.option("-f", "--format", "format_", type=click.Choice(FORMATS), help="[table, or tsv]")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file.")
+@click.option("-q", "--quiet", is_flag=True, help="No notices or progress, only errors.")
+@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.  [auto]")
+@click.option("--precision", metavar="PRECISION", help="Of the image model.  [auto]")
+@click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]")
+@click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
+def eval(
+    models: tuple[str, ...],
+    root: Path | None,
+    scatter: Path | None,
+    write: bool,
+    format_: str | None,
+    output: Path | None,
+    quiet: bool,
+    **given: Any,
+) -> int:
+    """Measure how well models order a data set that people have rated.
+
+    Every picture is scored as `sort` scores it, and what is computed is kept. Figures: Spearman's
+    and Pearson's correlation, the share of pairs ordered rightly; the mean absolute error and the
+    accuracy where the model's unit is that of the truth; with 95 % bootstrap intervals.
+
+    Several models (folds, seeds) get a mean and standard deviation, and differences with paired
+    intervals. What a paper prints for the same data stands beside, as the paper's.
+    Needs the extra "train".
+    """
+    with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
+        _, options = shared.build_options((), reporter, **given)
+        settings = options.settings
+        assert settings is not None
+        entry = _to_write(models, settings) if write else None
+        _check_scatter(scatter)
+        from imgrank.evaluate.evaluation import Request, evaluate
+
+        request = Request(
+            data=given["data"],
+            root=root or settings.data_dir,
+            models=models or (None,),
+            fold=given["fold"],
+            part=given["part"],
+            queries=given["queries"],
+            rounds=given["rounds"],
+            seed=given["seed"],
+            partial=given["partial"],
+            attributes=given["attributes"],
+            notify=reporter.notify,
+            progress=reporter.progress,
+        )
+        found = evaluate(request, settings)
+        reporter.stop()
+        out.stream.write(_rendered(found.table, out.format).encode())
+        if scatter is not None:
+            _draw(found, scatter)
+        if entry is not None:
+            from imgrank.evaluate.record import record
+
+            record(entry.folder, found, _command(entry, request))
+            reporter.notify(f"recorded in {entry.folder}")
+        computed = sum(run.answers.computed for run in found.runs)
+        known = sum(run.answers.known for run in found.runs)
+        return reporter.finish(found.skips, computed=computed, known=known, strict=False)
+
+
+def _to_write(models: Sequence[str], settings: Settings) -> Entry:
+    from imgrank.evaluate.record import check
+    from imgrank.models.registry import find
+
+    if len(models) != 1:
+        raise UsageError("--write records the figures of one model; name it with --model.")
+    entry = find(models[0], settings.models_dir)
+    check(entry)
+    return entry
+
+
+def _check_scatter(path: Path | None) -> None:
+    if path is None:
+        return
+    from imgrank.evaluate.scatter import require_matplotlib
+
+    require_matplotlib()
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--scatter writes a PNG; {path} has another suffix.")
+    if path.exists():
+        raise UsageError(f"{path} exists already; imgrank overwrites nothing.")
+
+
+def _draw(found: Evaluated, path: Path) -> None:
+    """One plot a model; of several, its number goes into the file's name."""
+    from imgrank.evaluate.scatter import draw
+
+    for number, run in enumerate(found.runs, start=1):
+        name = path.name if len(found.runs) == 1 else f"{path.stem}-{number}{path.suffix}"
+        title = f"{found.table['data']}, {found.table['part']} part: {run.name}"
+        draw(run.answers.queries, title, path.with_name(name))
+
+
+def _rendered(table: Mapping[str, Any], format_: str) -> str:
+    from imgrank.evaluate import report
+
+    if format_ == "json":
+        return json.dumps(table, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    rows = list(report.rows(table))
+    if format_ == "tsv":
+        return "".join("\t".join(row) + "\n" for row in report.tsv(rows))
+    return _for_people(table, *report.shown(rows), list(report.notes(table)))
+
+
+def _for_people(
+    table: Mapping[str, Any], head: Sequence[str], body: Sequence[Sequence[str]], notes: list[str]
+) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from imgrank.results.output import visible
+
+    models = dict.fromkeys(model["model"] for model in table["models"])
+    heading = f"{table['data']}, {table['part']} part, by {' and '.join(models)}"
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, title in enumerate(head):  # the first is the query
+        left = title in ("query", "model")
+        drawn.add_column(title, justify="left" if left else "right", no_wrap=number == 0)
+    for row in body:
+        drawn.add_row(*("\n".join(map(visible, cell.split("\n"))) for cell in row))
+    sink = io.StringIO()
+    console = Console(file=sink, markup=False, highlight=False)
+    console.print(visible(heading))
+    console.print(drawn)
+    for note in notes:
+        console.print(visible(note))
+    return sink.getvalue()
+
+
+def _command(entry: Entry, request: Request) -> str:
+    """The line that measures the same again, without paths of this machine."""
+    words = ["imgrank", "eval", "--data", request.data, "--root", "DATA", "--model", entry.name]
+    if request.fold is not None:
+        words += ["--fold", str(request.fold)]
+    if request.part != "test":
+        words += ["--part", request.part]
+    for key in request.queries:
+        words += ["--query", key]
+    words += ["--attributes"] * request.attributes + ["--partial"] * request.partial
+    words += ["--rounds", str(request.rounds)] if request.rounds != 1000 else []
+    words += ["--seed", str(request.seed)] if request.seed else []
+    return shlex.join(words)

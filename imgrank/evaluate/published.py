@@ -1,0 +1,54 @@
+"""The papers' own figures, from published.toml: to be shown beside ours, as theirs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from imgrank.data.catalogue import about, place
+from imgrank.data.split import Part
+
+__all__ = ["another_split", "figures_of", "published"]
+
+PAPER = "001"
+FILE = Path(__file__).with_name("published.toml")
+
+
+@cache
+def published() -> Mapping[str, Mapping[str, Any]]:
+    """Data set -> {"test": pictures, if the paper says; "figures": rows}."""
+    with FILE.open("rb") as file:
+        return tomllib.load(file)
+
+
+def figures_of(data: str, keys: Collection[str], own: bool = False) -> list[dict[str, Any]]:
+    """The rows that the paper prints for a data set's queries and means.
+
+    own: only those of the paper's own model.
+    """
+    rows = published().get(data, {}).get("figures", ())
+    return [
+        {"paper": PAPER, **row} for row in rows if row["of"] in keys and (row.get("own") or not own)
+    ]
+
+
+def another_split(data: str, root: Path, part: Part, n: int, partial: bool) -> str:
+    """Why n pictures of `part` are not what the paper measured; "" if nothing shows that.
+
+    A split that the reader's `ABOUT` calls "ours" is one, unless the folder has the paper's lists.
+    """
+    if part != "test":
+        return f"these are {part} pictures, the paper's are test pictures"
+    if partial:
+        return "some pictures are missing here"
+    known = published().get(data, {})
+    expected = known.get("test")
+    if expected is not None and n != expected:
+        return f"another split: {n} pictures here, {expected} in the paper"
+    if lists := known.get("lists"):
+        here = all((place(data, root) / name).is_file() for name in lists)
+        return "" if here else "another split than the paper's"
+    return "another split than the paper's" if about(data).split.startswith("ours") else ""
