@@ -55,6 +55,7 @@ CATALOGUE: Mapping[str, Reader] = {
     "coco": Reader("coco"),
     "coco-rem": Reader("coco_rem"),
     "clevr": Reader("clevr"),
+    "renders": Reader("renders", "read", "drawn solids and flat shapes, counted", files=False),
     "distortions": Reader(
         "distorted",
         "read_distortions",
@@ -115,7 +116,7 @@ def read(name: str, root: Path, options: ReadOptions | None = None) -> Labelled:
     function = getattr(import_module(f"imgrank.data.{found.module}"), found.function)
     folder = place(name, root)
     if found.files and not folder.exists():
-        raise DataError(f"{name}: there is no folder {folder}.\n{how_to_get(name)}")
+        raise DataError(f"{name}: there is no folder {root / name}.\n{how_to_get(name)}")
     try:
         return function(folder, options or ReadOptions())
     except DataError as error:

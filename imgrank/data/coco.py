@@ -99,7 +99,7 @@ def read_instances(name: str, files: Sequence[Instances], options: ReadOptions) 
         columns.append(counts)
         crowds += crowded
     if crowds:
-        options.report(f"{name}: {crowds} regions are marked as crowds; each counts as one object")
+        options.report(f"{name}: regions marked as crowds, each counted as one object: {crowds}")
     return _labelled(name, paths, parts, np.concatenate(columns, axis=1), options)
 
 
