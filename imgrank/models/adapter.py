@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from imgrank.errors import CheckpointError
+from imgrank.models.attention import Block, EncoderLayer
 from imgrank.models.checkpoint import load_tensors, read_config
 from imgrank.models.ranking_attention import (
     DifferenceOfTokens,
@@ -113,26 +114,6 @@ class GridProjection(nn.Module):
         return cast(Tensor, self.linear(grid if self.norm is None else self.norm(grid)))
 
 
-class Block(nn.Module):
-    """Pre-norm block: x += MHA(LN(x)); x += MLP(LN(x)). With `cross`, keys are LN(text)."""
-
-    def __init__(self, width: int, heads: int, cross: bool) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.norm_text = nn.LayerNorm(width) if cross else None
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-
-    def forward(self, x: Tensor, text: Tensor | None = None) -> Tensor:
-        q = self.norm1(x)
-        kv = q if self.norm_text is None else self.norm_text(text)
-        x = x + self.attention(q, kv, kv, need_weights=False)[0]
-        return cast(Tensor, x + self.mlp(self.norm2(x)))
-
-
 class CrossModal(nn.Module):
     """L times (self-attention block, cross-attention block), LayerNorm, D x D' without bias."""
 
@@ -143,7 +124,7 @@ class CrossModal(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.randn(width, width_out) * width**-0.5)
 
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:  # [B, P, D], [B, S+T, D]
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:  # [B, P, D], [B or 1, S+T, D]
         for own, cross in zip(self.self_blocks, self.cross_blocks, strict=True):
             x = cross(own(x), text)
         return cast(Tensor, self.norm(x) @ self.projection)
@@ -181,9 +162,7 @@ class Adapter(nn.Module):
         self.learnable_text = nn.Parameter(torch.randn(1, config.learnable_text_tokens) * 0.02)
         self.cross_modal = CrossModal(D, E, config.heads, config.layers)
         self.encoder = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                E, config.encoder_heads, dim_feedforward=E, dropout=config.dropout, batch_first=True
-            )
+            EncoderLayer(E, config.encoder_heads, config.dropout)
             for _ in range(config.encoder_layers)
         )
         self.score_norm = nn.LayerNorm(E)
@@ -214,17 +193,17 @@ class Adapter(nn.Module):
             return cast(Tensor, self.grid_projection(tokens))
         return tokens
 
-    def join_text(self, text_tokens: Tensor, batch: int) -> Tensor:
-        """[T, Dt] (one instruction for all) or [B, T, Dt] -> [B, S + T, D]."""
+    def join_text(self, text_tokens: Tensor) -> Tensor:
+        """[T, Dt] (one instruction for all) -> [1, S + T, D]; [B, T, Dt] -> [B, S + T, D]."""
         text = text_tokens if self.text_source is None else self.text_source(text_tokens)
-        text = text.expand(batch, -1, -1)
-        scalars = self.learnable_text[..., None].expand(batch, -1, text.shape[-1])  # [B, S, D]
+        text = text if text.ndim == 3 else text[None]
+        scalars = self.learnable_text[..., None].expand(len(text), -1, text.shape[-1])
         return torch.cat((scalars, text), dim=1)
 
     def encode(self, image_tokens: Mapping[str, Tensor], text_tokens: Tensor) -> Tensor:
         """Image tokens {source: [B, P_s, D_s]}, text [T, Dt] or [B, T, Dt] -> z' [B, P, D']."""
         x = self.join_images(image_tokens)
-        z: Tensor = self.cross_modal(x, self.join_text(text_tokens, x.shape[0]))
+        z: Tensor = self.cross_modal(x, self.join_text(text_tokens))
         for layer in self.encoder:
             z = layer(z)
         return z
