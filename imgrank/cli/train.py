@@ -110,9 +110,9 @@ def _configured(given: dict[str, Any], backbone: str) -> tuple[Any, Path]:
         name = name or out.resolve().name
     told = {"name": name, "steps": given["steps"], "seed": given["seed"]}
     values |= {key: value for key, value in told.items() if value is not None}
-    config = module.override(config, values)
     for text in given["overrides"]:
-        config = module.override(config, _assignment(text))
+        values = _joined(values, _assignment(text))
+    config = module.override(config, values)
     if given["fold"] is not None:
         sources = tuple(replace(each, fold=given["fold"]) for each in config.sources)
         config = replace(config, sources=sources)
@@ -203,6 +203,15 @@ def _assignment(text: str) -> dict[str, Any]:
         return dotted(key, tomllib.loads(f"value = {value}")["value"])
     except tomllib.TOMLDecodeError:
         return dotted(key, value)
+
+
+def _joined(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both; tables entry by entry."""
+    joined = dict(values)
+    for key, value in more.items():
+        both = isinstance(value, dict) and isinstance(joined.get(key), dict)
+        joined[key] = _joined(joined[key], value) if both else value
+    return joined
 
 
 def _report(line: str) -> None:

@@ -1,10 +1,14 @@
 """The AGIQA-3k reader on a made-up folder of the published layout."""
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from imgrank.data.agiqa3k import read_agiqa3k
+from imgrank.data import catalogue
+from imgrank.data.agiqa3k import VIEWS, another_view, read_agiqa3k
 from imgrank.errors import DataError
 
 HEADER = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align\n"
@@ -55,3 +59,89 @@ def test_what_is_wrong_is_named(root: Path, table: str, message: str) -> None:
 def test_missing_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.csv is missing"):
         read_agiqa3k(tmp_path)
+
+
+@pytest.fixture
+def twenty(tmp_path: Path) -> Path:
+    """Twenty generated pictures of ten prompts."""
+    draw, lines = np.random.default_rng(0), [HEADER.strip()]
+    folder = tmp_path / "agiqa3k" / "images"
+    folder.mkdir(parents=True)
+    for n in range(20):
+        pixels = draw.integers(0, 255, (300, 320, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+        lines.append(f"{n}.png,thing {n // 2},,,,{n / 5},0,0,0")
+    (tmp_path / "agiqa3k" / "data.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_as_a_data_set(twenty: Path) -> None:
+    data = catalogue.read("agiqa3k", twenty)
+    assert data.labels[0].values.tolist() == pytest.approx([n / 5 for n in range(20)])
+    assert [data.parts.count(part) for part in ("train", "validation", "test")] == [16, 2, 2]
+    assert data.groups[0] == data.groups[1] == "thing 0"
+    assert data.keys[3] == "agiqa3k/3.png"
+
+
+def test_views_are_of_training_pictures_only(twenty: Path) -> None:
+    whole, views = catalogue.read("agiqa3k", twenty), catalogue.read("agiqa3k-views", twenty)
+    assert len(views) == 16 * VIEWS
+    assert set(views.parts) == {"train"}
+    trained = {g for g, part in zip(whole.groups, whole.parts, strict=True) if part == "train"}
+    assert set(views.groups) == trained
+    assert views.pixels(0, 8).tolist() == views.pixels(0, 8).tolist()
+    assert views.pixels(0, 8).tolist() != views.pixels(1, 8).tolist()
+
+
+def test_another_view_keeps_most_of_the_picture() -> None:
+    image = Image.new("RGB", (512, 400))
+    sizes = {another_view(image, random.Random(n)).size for n in range(40)}
+    assert len(sizes) > 20
+    assert all(min(size) >= 223 and size[0] <= 512 and size[1] <= 400 for size in sizes)
+
+
+def test_quality_with_prompts_kept_together(root: Path) -> None:
+    more = "".join(f"{n}.jpg,subject {n % 20},,,,{n / 10},0.2,1,0.1\n" for n in range(40))
+    (root / "data.csv").write_text(HEADER + more)
+    for n in range(40):
+        (root / "images" / f"{n}.jpg").write_bytes(b"")
+    data = catalogue.read("agiqa3k", root)
+    assert data.keys[7] == "agiqa3k/7.jpg"
+    assert data.groups[7] == data.groups[27] == "subject 7"
+    assert data.parts[:20] == data.parts[20:]
+    assert [len(data.rows(part)) for part in ("train", "validation", "test")] == [32, 4, 4]
+    (labels,) = data.labels
+    assert labels.values.tolist() == pytest.approx([n / 10 for n in range(40)])
+    assert (labels.task, labels.unit, labels.range) == ("quality", "MOS", (0, 5))
+
+
+def test_views_are_of_training_pictures_alone(root: Path) -> None:
+    rows = "".join(f"{n}.png,subject {n},,,,{n / 4},0.2,1,0.1\n" for n in range(10))
+    (root / "data.csv").write_text(HEADER + rows)
+    for n in range(10):
+        Image.new("RGB", (320, 240), (20 * n, 0, 0)).save(root / "images" / f"{n}.png")
+    whole, views = (catalogue.read(name, root) for name in ("agiqa3k", "agiqa3k-views"))
+    assert len(views) == VIEWS * 8
+    assert set(views.groups) == {whole.groups[n] for n in whole.rows("train")}
+    assert set(views.parts) == {"train"} and len(set(views.keys)) == len(views)
+    index = int(np.flatnonzero(np.array(views.groups) == views.groups[-1])[0])
+    number = int(views.groups[index].removeprefix("subject "))
+    assert views.labels[0].values[index] == number / 4
+    assert views.pixels(index, 32).tolist() == [[[20 * number, 0, 0]] * 32] * 32
+
+
+def test_the_set_itself(tmp_path: Path) -> None:
+    archive = Path(__file__).parents[3] / "shared" / "data" / "agiqa3k.tar"
+    if not archive.is_file():
+        pytest.skip("no shared/data/agiqa3k.tar beside the repository")
+    (tmp_path / "agiqa3k" / "images").mkdir(parents=True)
+    with tarfile.open(archive) as tar:
+        for name in tar.getnames():
+            if name.endswith(".jpg"):
+                (tmp_path / name).touch()
+        tar.extract("agiqa3k/data.csv", tmp_path, filter="data")
+    data = catalogue.read("agiqa3k", tmp_path)
+    values = data.labels[0].values
+    assert [len(data.rows(part)) for part in ("train", "validation", "test")] == [1552, 198, 183]
+    assert (values.min(), values.max()) == (0, pytest.approx(4.488741))
+    assert len(set(data.groups)) == len(set(zip(data.groups, data.parts, strict=True))) == 248

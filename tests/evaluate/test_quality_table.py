@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imgrank.data.features import TokenLayout, TokenSet, open_cache
+from imgrank.data.labelled import Labelled, Labels
 from imgrank.evaluate.quality import measured_row, record
 from imgrank.evaluate.ridge import fit_ridge, pooled_features, strongest_ridge
 from imgrank.models.card import model_card, with_measured
@@ -23,9 +24,17 @@ def token_set(folder: Path, name: str = "distortions") -> TokenSet:
     rows = [[{"grid": grid[n], "statistics": statistics[n]}] for n in range(90)]
     cache.put(list(range(90)), rows)
     targets = 2 + statistics[:, 0, 0].astype(np.float32)
-    groups = tuple(f"photo {n // 3}" for n in range(90))
-    parts = tuple(["train"] * 60 + ["validation"] * 15 + ["test"] * 15)
-    return TokenSet(name, cache, targets, groups, parts)  # type: ignore[arg-type]
+    less = np.where(np.arange(90) % 5 == 0, np.nan, -targets).astype(np.float32)
+    data = Labelled(
+        name,
+        paths=tuple(Path(f"{n}.png") for n in range(90)),
+        keys=tuple(str(n) for n in range(90)),
+        parts=("train",) * 60 + ("validation",) * 15 + ("test",) * 15,
+        groups=tuple(f"photo {n // 3}" for n in range(90)),
+        labels=(Labels("a", "quality", "sort", targets), Labels("less", "quality", "sort", less)),
+        mirrored=False,
+    )
+    return TokenSet(data, cache)
 
 
 LAYOUT = TokenLayout((("grid", 3, 2), ("statistics", 1, 4)), mirrored=False)
@@ -55,6 +64,30 @@ def test_pooled_features_and_the_strongest_ridge(tmp_path: Path) -> None:
     rows = data.rows("test")
     predicted = ridge.predict(pooled_features(data, rows)[ridge.features])
     assert np.corrcoef(predicted, data.targets[rows])[0, 1] > 0.98
+
+
+def test_ridge_of_another_query_takes_its_labelled_rows(tmp_path: Path) -> None:
+    data = token_set(tmp_path)
+    labels = data.data.labels[1]
+    ridge = strongest_ridge(data, labels)
+    rows = data.rows("test", labels)
+    predicted = ridge.predict(pooled_features(data, rows)[ridge.features])
+    assert np.corrcoef(predicted, labels.values[rows])[0, 1] > 0.98
+    assert ridge.intercept == pytest.approx(np.nanmean(labels.values[:60]))
+
+
+def test_pooled_features_of_a_cache_with_one_kind_of_tokens(tmp_path: Path) -> None:
+    whole = token_set(tmp_path)
+    for source, name in (("grid", "grid"), ("statistics", "statistics")):
+        layout = TokenLayout(tuple(s for s in LAYOUT.sources if s[0] == source), mirrored=False)
+        cache = open_cache(tmp_path, "t", [str(n) for n in range(90)], layout)
+        tokens = whole.cache.batch(list(range(90)))[source]
+        cache.put(list(range(90)), [[{source: tokens[n]}] for n in range(90)])
+        found = pooled_features(TokenSet(whole.data, cache), np.array([2, 5]))
+        expected = pooled_features(whole, np.array([2, 5]))["statistics+grid"]
+        assert list(found) == [name]
+        part = slice(4) if source == "statistics" else slice(4, None)
+        np.testing.assert_array_equal(found[name], expected[:, part])
 
 
 def test_measured_row(tmp_path: Path) -> None:

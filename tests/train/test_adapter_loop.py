@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from toy_training import (
     CONFIG,
-    N,
     TARGETS,
+    N,
     labelled,
     labels,
     same,
@@ -22,7 +23,6 @@ from toy_training import (
     trained,
     weights,
 )
-from torch import Tensor
 
 from imgrank.errors import CheckpointError
 from imgrank.evaluate.scoring import score_rows
@@ -97,9 +97,7 @@ def test_resume_is_bit_exact(
     assert logs[0] == logs[1]
 
 
-def test_without_averaging_the_last_weights_are_kept(
-    streams: list[Stream], tmp_path: Path
-) -> None:
+def test_without_averaging_the_last_weights_are_kept(streams: list[Stream], tmp_path: Path) -> None:
     config = replace(CONFIG, average=0.0)
     found = weights(trained(config, streams, tmp_path))
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -173,7 +171,7 @@ def test_every_ablation_of_the_paper_trains(
     after = weights(trained(config, streams, tmp_path))
     moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert any(name.startswith("adapter.cross_modal") for name in moved)
-    head = {"rank_loss": "none"} != change and config.model.get("rank_head") != "none"
+    head = change != {"rank_loss": "none"} and config.model.get("rank_head") != "none"
     assert any(name.startswith("adapter.pair_mlp") for name in moved) == head
     assert any(name.startswith("adapter.score_mlp") for name in moved) == (change != {"alpha": 0.0})
     row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])

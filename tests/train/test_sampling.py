@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_training import CONFIG, N, TARGETS, labelled, labels
+from toy_training import CONFIG, TARGETS, N, labelled, labels
 
 from imgrank.data.labelled import Labelled
 from imgrank.errors import DataError, UsageError
@@ -105,7 +105,9 @@ def test_a_draw_depends_on_seed_and_step_alone() -> None:
 
 def count_data() -> Labelled:
     none = np.zeros(N, dtype=np.float32)
-    return labelled(counts("cat", TARGETS, "cats"), counts("dog", TARGETS[::-1], "dogs"), counts("emu", none))
+    return labelled(
+        counts("cat", TARGETS, "cats"), counts("dog", TARGETS[::-1], "dogs"), counts("emu", none)
+    )
 
 
 def test_relative_counts_by_hand() -> None:
@@ -151,7 +153,11 @@ def test_the_recipe_says_how_a_task_is_asked() -> None:
     tasks = {"count": Task(prompt="Rank the numbers of {}.", unit="things", range=(0, 9))}
     stream = stream_of(Source("toy"), count_data(), tasks)
     asked = stream.asked[0].labels
-    assert (asked.prompt, asked.unit, asked.range) == ("Rank the numbers of cats.", "things", (0, 9))
+    assert (asked.prompt, asked.unit, asked.range) == (
+        "Rank the numbers of cats.",
+        "things",
+        (0, 9),
+    )
     assert all_prompts([stream]) == ["Rank the numbers of cats.", "Rank the numbers of dogs."]
 
 

@@ -47,7 +47,9 @@ def toy_cache(folder: Path) -> TokenCache:
     return cache
 
 
-def labels(values: npt.NDArray[np.float32] = TARGETS, key: str = "quality", **more: object) -> Labels:
+def labels(
+    values: npt.NDArray[np.float32] = TARGETS, key: str = "quality", **more: object
+) -> Labels:
     facts: dict[str, object] = {"task": "quality", "prompt": "sort", "range": (0, 4)} | more
     return Labels(key, values=values, **facts)  # type: ignore[arg-type]
 
@@ -90,7 +92,9 @@ CONFIG = Config(
 )
 
 
-def toy_streams(folder: Path, config: Config = CONFIG, data: Labelled | None = None) -> list[Stream]:
+def toy_streams(
+    folder: Path, config: Config = CONFIG, data: Labelled | None = None
+) -> list[Stream]:
     data = data or labelled()
     tokens = TokenSet(data, toy_cache(folder / "tokens"))
     streams = [stream_of(source, data, config.tasks) for source in config.sources]
