@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from imgrank.data.labelled import About, Labelled, Labels, ReadOptions, present
-from imgrank.data.layout import find, number, read_text, under
+from imgrank.data.layout import find, read_text, under
 from imgrank.data.split import Part, split_by_name
 from imgrank.errors import DataError
 
@@ -110,22 +110,26 @@ def read_votes(table: Path, options: ReadOptions) -> list[Voted]:
             continue
         if len(cells) != COLUMNS:
             raise DataError(f"{where}: {len(cells)} numbers, where AVA has {COLUMNS}.")
-        votes = np.array([number(cell, where, "a vote count") for cell in cells[2:12]])
-        if (votes < 0).any():
-            raise DataError(f"{where}: a vote count is negative.")
-        if cells[1] in voted or not votes.sum():
+        votes = [_count(cell, where) for cell in cells[2:12]]
+        if cells[1] in voted or not any(votes):
             if not options.partial:
                 what = "is listed twice" if cells[1] in voted else "has no vote"
                 raise DataError(f"{where}: {cells[1]} {what}. Go on without that: --partial.")
-            twice, empty = twice + (cells[1] in voted), empty + (not votes.sum())
+            twice, empty = twice + (cells[1] in voted), empty + (not any(votes))
             continue
-        mean = float(votes @ np.arange(1, 11) / votes.sum())
+        mean = sum(score * count for score, count in enumerate(votes, start=1)) / sum(votes)
         voted[cells[1]] = Voted(cells[1], mean)
     if twice or empty:
         options.report(f"ava: left out {twice} lines of photographs listed before, {empty} unvoted")
     if not voted:
         raise DataError(f"{table} has no photographs.")
     return list(voted.values())
+
+
+def _count(cell: str, where: str) -> int:
+    if not (cell.isascii() and cell.isdigit()):
+        raise DataError(f"{where}: {cell!r} is no number of votes.")
+    return int(cell)
 
 
 def _parts(ids: list[str], tested: set[str]) -> list[Part]:

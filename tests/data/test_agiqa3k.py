@@ -1,6 +1,7 @@
 """The AGIQA-3k reader on a made-up folder of the published layout."""
 
 import random
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -98,36 +99,6 @@ def test_another_view_keeps_most_of_the_picture() -> None:
     sizes = {another_view(image, random.Random(n)).size for n in range(40)}
     assert len(sizes) > 20
     assert all(min(size) >= 223 and size[0] <= 512 and size[1] <= 400 for size in sizes)
-
-
-def test_quality_with_prompts_kept_together(root: Path) -> None:
-    more = "".join(f"{n}.jpg,subject {n % 20},,,,{n / 10},0.2,1,0.1\n" for n in range(40))
-    (root / "data.csv").write_text(HEADER + more)
-    for n in range(40):
-        (root / "images" / f"{n}.jpg").write_bytes(b"")
-    data = catalogue.read("agiqa3k", root)
-    assert data.keys[7] == "agiqa3k/7.jpg"
-    assert data.groups[7] == data.groups[27] == "subject 7"
-    assert data.parts[:20] == data.parts[20:]
-    assert [len(data.rows(part)) for part in ("train", "validation", "test")] == [32, 4, 4]
-    (labels,) = data.labels
-    assert labels.values.tolist() == pytest.approx([n / 10 for n in range(40)])
-    assert (labels.task, labels.unit, labels.range) == ("quality", "MOS", (0, 5))
-
-
-def test_views_are_of_training_pictures_alone(root: Path) -> None:
-    rows = "".join(f"{n}.png,subject {n},,,,{n / 4},0.2,1,0.1\n" for n in range(10))
-    (root / "data.csv").write_text(HEADER + rows)
-    for n in range(10):
-        Image.new("RGB", (320, 240), (20 * n, 0, 0)).save(root / "images" / f"{n}.png")
-    whole, views = (catalogue.read(name, root) for name in ("agiqa3k", "agiqa3k-views"))
-    assert len(views) == VIEWS * 8
-    assert set(views.groups) == {whole.groups[n] for n in whole.rows("train")}
-    assert set(views.parts) == {"train"} and len(set(views.keys)) == len(views)
-    index = int(np.flatnonzero(np.array(views.groups) == views.groups[-1])[0])
-    number = int(views.groups[index].removeprefix("subject "))
-    assert views.labels[0].values[index] == number / 4
-    assert views.pixels(index, 32).tolist() == [[[20 * number, 0, 0]] * 32] * 32
 
 
 def test_the_set_itself(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_the_folder_of_the_torrent(root: Path) -> None:
     [
         ("", "has no photographs"),
         ("1 953619 1 2 3\n", "line 1: 5 numbers, where AVA has 15"),
-        (LINES.replace("38", "many"), "line 1: a vote count is 'many', which is no number"),
-        (LINES.replace("38", "-38"), "line 1: a vote count is negative"),
+        (LINES.replace("38", "many"), "line 1: 'many' is no number of votes"),
+        (LINES.replace("38", "-38"), "line 1: '-38' is no number of votes"),
         (LINES + LINES[:44].replace("1 ", "4 ", 1), "line 4: 953619 is listed twice.*--partial"),
         (LINES + "4 5 0 0 0 0 0 0 0 0 0 0 0 0 1\n", "line 4: 5 has no vote"),
         (LINES.replace("954184", "954185"), "names 954184, which is not in .*AVA.txt"),
