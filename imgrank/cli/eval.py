@@ -23,7 +23,7 @@ FORMATS = ("table", "tsv", "json")
 EPILOG = """\b
 Examples:
   imgrank eval --data csv --root examples/ratings.csv
-  imgrank eval --data utkface --root DATA --model runs/age --format json   # needs the data set
+  imgrank eval --data csv --root examples/ratings.csv --query quality --model tiny-quality -f json
 """
 
 
@@ -43,13 +43,27 @@ Examples:
     type=click.Choice(("test", "validation", "train")),
     default="test",
     show_default=True,
+    help="Of the data set.",
 )
 @click.option("--query", "queries", multiple=True, metavar="KEY", help="Only these; repeatable.")
 @click.option("--attributes", is_flag=True, help="Also contrast, ... measured from the pixels.")
 @click.option("--partial", is_flag=True, help="Leave out pictures that are missing.")
-@click.option("--rounds", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--scatter", type=click.Path(path_type=Path), metavar="FILE.png")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Of the bootstrap.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap."
+)
+@click.option(
+    "--scatter",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw predicted against true values.",
+)
 @click.option("--write", is_flag=True, help="Record it in the model's config and card.")
 @click.option("-f", "--format", "format_", type=click.Choice(FORMATS), help="[table, or tsv]")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file.")
