@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,10 @@ from imgrank.pipeline import Progress, Table, compute_features, score_files
 from imgrank.rankers.base import Features, FeatureSource, Job, PairwiseRanker, Score
 from imgrank.rankers.load import load_ranker, load_source, route
 from imgrank.rankers.source import BackboneSource
+from imgrank.refining import Refine, compare_all, first_of, parse_refine
+from imgrank.refining import check as check_refine
 from imgrank.results.ranking import Column, Row, complete, goodness, parse_top, rank
+from imgrank.saying import announced, lacking, nothing
 from imgrank.settings import Settings, load_settings
 from imgrank.store.store import Store
 
@@ -136,6 +139,7 @@ def sort(
     maximum: float | None = None,
     reverse: bool = False,
     per_folder: bool = False,
+    refine: str | None = None,
     options: Options | None = None,
 ) -> Ranking:
     """Pictures in the order the instruction asks for, best first.
@@ -143,13 +147,17 @@ def sort(
     paths: files or folders (walked recursively).  instruction: "by image quality", "oldest first",
     "a cat"; or several weighted ones as `by=["by image quality=2", "by brightness"]`.
     top: 3 or "10%".  minimum, maximum: limits on the score shown.
+    refine: "pairs" or "pairs:100": the first 50 or 100 are compared pair by pair by the model's
+    pairwise head, and ordered by that; rows then have a `strength`.
     Raises UsageError for a missing path or a meaningless instruction, NothingReadable if no picture
     could be read, ModelUnavailable if a named model is not here.
     """
     options = options or Options()
     limit = parse_top(str(top)) if top is not None else None
+    wanted = parse_refine(refine) if refine is not None else None
     _check_limits(minimum, maximum)
-    table, columns, skips = _score(paths, _queries(instruction, by), options)
+    queries = _queries(instruction, by)
+    table, columns, skips, strengths = _score(paths, queries, options, wanted, per_folder)
     rows = rank(
         table.paths,
         columns,
@@ -159,16 +167,17 @@ def sort(
         minimum=minimum,
         maximum=maximum,
         per_folder=per_folder,
+        strengths=strengths,
     )
-    lacking = [
-        Skip(path, _lacking(cells, columns))
+    without = [
+        Skip(path, lacking(cells, columns))
         for path, cells in zip(table.paths, table.scores, strict=True)
         if not complete(cells)
     ]
-    if len(lacking) == len(table.paths):
-        raise NothingReadable(_nothing(skips, lacking))
-    skips += lacking
-    return Ranking(rows, columns, skips, table.computed, table.known, len(lacking), reverse)
+    if len(without) == len(table.paths):
+        raise NothingReadable(nothing(skips, without))
+    skips += without
+    return Ranking(rows, columns, skips, table.computed, table.known, len(without), reverse)
 
 
 def score(
@@ -181,7 +190,7 @@ def score(
     queries = [parse(text) for text in instructions] + _criteria(by)
     if not queries:
         raise InstructionError('no instruction was given, such as "by image quality".')
-    table, columns, skips = _score(paths, queries, options or Options())
+    table, columns, skips, _ = _score(paths, queries, options or Options())
     order = sorted(range(len(table.paths)), key=lambda i: str(table.paths[i]))
     return Scores(
         [table.paths[i] for i in order],
@@ -205,7 +214,7 @@ def compare(
             raise UsageError(f"{path} is a folder; compare takes two pictures.")
     settings = options.settings or load_settings()
     job = route(parse(instruction), settings, options.model)
-    _say(options, job)
+    _say(options, [job])
     a, b = (_features(path, job) for path in pair)
     with _open_store(settings, options, [job.ranker.source]):
         (cell_a,), (cell_b,) = job.ranker.score([a, b], [job.query])
@@ -216,7 +225,7 @@ def compare(
     column = _column(job)
     good_a, good_b = goodness(column, [cell_a.value, cell_b.value])
     probability = None
-    if isinstance(job.ranker, PairwiseRanker) and job.query.reference is None:
+    if isinstance(job.ranker, PairwiseRanker) and column.reference is None:
         probability = job.ranker.compare(a, b, job.query)
         if probability is not None and not job.query.descending:
             probability = 1 - probability
@@ -253,7 +262,7 @@ def index(
     _say_device(options, source)
     skips += table.skips
     if not table.paths:
-        raise NothingReadable(_nothing(skips))
+        raise NothingReadable(nothing(skips))
     return Indexed(skips, table.computed, table.known)
 
 
@@ -261,22 +270,35 @@ def index(
 
 
 def _score(
-    paths: PathLike | Iterable[PathLike], queries: Sequence[Query], options: Options
-) -> tuple[Table, list[Column], list[Skip]]:
+    paths: PathLike | Iterable[PathLike],
+    queries: Sequence[Query],
+    options: Options,
+    refine: Refine | None = None,
+    per_folder: bool = False,
+) -> tuple[Table, list[Column], list[Skip], dict[Path, float]]:
+    """Scores, what they are of, who was left out; strengths of those that `refine` compares."""
     settings = options.settings or load_settings()
     files, skips = _scan(paths, options)
     jobs = [route(query, settings, options.model) for query in queries]
-    for job in jobs:
-        _say(options, job)
+    _say(options, jobs)
+    if refine:
+        check_refine(jobs, settings)
+    columns = [_column(job) for job in jobs]
+    strengths: dict[Path, float] = {}
     sources = list({id(job.ranker.source): job.ranker.source for job in jobs}.values())
     with _open_store(settings, options, sources) as store:
         table = score_files(files, jobs, store, threads=settings.threads, progress=options.progress)
+        if refine:
+            columns = [replace(column, refined=refine.first) for column in columns]
+            scored = table.paths, columns, table.scores
+            for some in first_of(files, rank(*scored, per_folder=per_folder), refine):
+                strengths |= compare_all(some, jobs[0], store)
     for source in sources:
         _say_device(options, source)
     skips += table.skips
     if not table.paths:
-        raise NothingReadable(_nothing(skips))
-    return table, [_column(job) for job in jobs], skips
+        raise NothingReadable(nothing(skips))
+    return table, columns, skips, strengths
 
 
 def _scan(
@@ -352,12 +374,10 @@ def _check_limits(minimum: float | None, maximum: float | None) -> None:
         raise UsageError(f"no score lies between --min {low:g} and --max {high:g}.")
 
 
-def _say(options: Options, job: Job) -> None:
-    task = job.query.task or f"'{job.answer.prompt}'"
-    options.notify(f"{task.replace('_', ' ')}: {job.answer.label}")
-    for remark in (job.query.reason if job.query.ambiguous else "", job.answer.note):
-        if remark:
-            options.notify(f"  {remark}")
+def _say(options: Options, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        for line in announced(job):
+            options.notify(line)
 
 
 def _say_device(options: Options, source: FeatureSource) -> None:
@@ -369,7 +389,7 @@ def _say_device(options: Options, source: FeatureSource) -> None:
 def _column(job: Job) -> Column:
     answer = job.answer
     return Column.of(
-        job.query,
+        replace(job.query, reference=None) if answer.closeness else job.query,
         method=answer.method,
         model=answer.model,
         revision=answer.revision,
@@ -377,21 +397,3 @@ def _column(job: Job) -> Column:
         unit=answer.unit,
         range=answer.range,
     )
-
-
-def _lacking(cells: Sequence[Score | None], columns: Sequence[Column]) -> str:
-    missing = [c.prompt for cell, c in zip(cells, columns, strict=True) if cell is None]
-    return f"has no {' and no '.join(missing)}"
-
-
-def _nothing(skips: Sequence[Skip], lacking: Sequence[Skip] = ()) -> str:
-    """skips: could not be read.   lacking: were, but have no such property."""
-    said = "not one picture could be read."
-    if lacking:
-        missing = dict.fromkeys(skip.reason.removeprefix("has no ") for skip in lacking)
-        said = f"no picture has a {' or '.join(missing)}; there is nothing to sort."
-    elif not skips:
-        return "no picture was found there."
-    reasons = "".join(f"\n  {skip.path}: {skip.reason}" for skip in skips[:10])
-    more = f"\n  and {len(skips) - 10} more" if len(skips) > 10 else ""
-    return f"{said}{reasons}{more}"

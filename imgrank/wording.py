@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from imgrank.errors import InstructionError
+from imgrank.nouns import plural
 from imgrank.tasks import End, lexicon
 
 __all__ = ["NEGATION", "Clause", "Peeled", "Reference", "known", "normal", "only_people", "peel"]
@@ -250,26 +251,10 @@ def _refer(said: Peeled) -> bool:
         task = "decade"
     if found and task and found[0].task != task:
         raise InstructionError(f"'{head}' and '{match['said']}' are about different things.")
-    subject = (_plural(of) if value == 1 else of) if task == "count" else ""
+    subject = (plural(of) if value == 1 else of) if task == "count" else ""
     said.reference = Reference(value * factor, bool(match["near"]), task, subject, match["said"])
     said.rest = _counted(head)
     return True
-
-
-def _plural(one: str) -> str:
-    irregular = {"person": "people", "man": "men", "woman": "women", "child": "children"}
-    irregular |= {
-        "mouse": "mice",
-        "goose": "geese",
-        "sheep": "sheep",
-        "fish": "fish",
-        "knife": "knives",
-    }
-    if one in irregular or one.endswith("s"):
-        return irregular.get(one, one)
-    if re.search("[^aeiou]y$", one):
-        return one[:-1] + "ies"
-    return one + ("es" if re.search("(?:x|ch|sh)$", one) else "s")
 
 
 def _order(said: Peeled) -> bool:
@@ -344,7 +329,7 @@ def _counted(wish: str) -> str:
     match = None if _phrase(wish) else _COUNT.match(wish)
     if not match:
         return wish
-    what = match["x"] or match["y"] or _plural(match["z"])
+    what = match["x"] or match["y"] or plural(match["z"])
     return _COUNTED + _PLACE.sub("", what)
 
 

@@ -29,6 +29,12 @@ Examples:
 @click.option("--max", "maximum", type=float, metavar="SCORE", help="Only scores at most this.")
 @click.option("--reverse", is_flag=True, help="Turn the order round.")
 @click.option("--per-folder", is_flag=True, help="An order of its own for every folder.")
+@click.option(
+    "--refine",
+    metavar="pairs[:K]",
+    help="Compare the first K pictures (50) pair by pair, and order them by that; needs a model "
+    "with a pairwise head.",
+)
 @shared.output_options
 @shared.scan_options
 @shared.model_options
@@ -44,13 +50,15 @@ def sort(
     maximum: float | None,
     reverse: bool,
     per_folder: bool,
+    refine: str | None,
     **given: Any,
 ) -> int:
     """Order pictures by INSTRUCTION, best first.
 
     PATH is a folder (with all below it), a picture, or '-' for paths on standard input.
     INSTRUCTION is plain English: "by image quality", "oldest first", "least colourful first",
-    "a cat". Which model answers is said on standard error.
+    "a cat", "by the number of dogs", "closest to 3 dogs". Which model answers is said on standard
+    error. Several --by are scored in one pass over the pictures: --by quality=2 --by "a cat".
     """
     from imgrank import api
     from imgrank.results import output as writer
@@ -67,6 +75,7 @@ def sort(
             maximum=maximum,
             reverse=reverse,
             per_folder=per_folder,
+            refine=refine,
             options=options,
         )
         reporter.stop()

@@ -10,6 +10,26 @@
 `backbone`: {"name", "digest", ...}; `replaced` in it names the towers ("image", "text") that have
 `tower.` tensors, `views` how a picture becomes a square. Everything but the tensors is read without
 torch.
+
+`tasks`: key of a known task (tasks.toml) -> what this model gives for it:
+
+    prompt      what the text tower was given in training; `{}` in it stands for the subject
+    unit        of the scores, "" if they have none
+    range       [low, high], the scale's ends; null: open
+    order       "descending": higher is better
+    measured    one table a data set: data, n, figures and their 95 % intervals
+    subjects    what `{}` was in training: ["cats", "objects in red"], or with other words for
+                them: {"people": ["pedestrians"], "cats": []}. Number, articles and word order need
+                no other word. Absent: any subject, or none
+    closeness   prompt for "closest to 3 dogs": "sort images by closeness to {n} {}."; the score is
+                then minus the distance to n, in `unit`. Absent: the distance of the score to 3
+    classes     names of the classes 0, 1, ... if scores are such indices; then no number in the
+                task's unit can be asked for
+    offset, scale   the head was trained on (value - offset) / scale: its answer x scale + offset is
+                in `unit`. Absent: 0 and 1
+    note        one line that a user should know: "trained on photographs of New York, 1910s to ..."
+
+An adapter's task needs `prompt` and `unit`, a linear one's `unit`; all others may be absent.
 """
 
 from __future__ import annotations
@@ -130,6 +150,15 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+def _subjects(value: Any) -> bool:
+    """A list of words, or a table from words to lists of others for them."""
+    return all(map(_texts, value.values())) if isinstance(value, dict) else _texts(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _ends(value: Any) -> bool:
     """None, or the two ends of a scale."""
     numbers = isinstance(value, list) and all(isinstance(end, int | float) for end in value)
@@ -150,7 +179,17 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "model.image_widths": _table,
     "tasks": _table,
 }
-_TASK_TYPES = {"prompt": _text, "unit": _text, "range": _ends}
+_TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    "prompt": _text,
+    "unit": _text,
+    "range": _ends,
+    "subjects": _subjects,
+    "closeness": _text,
+    "classes": _texts,
+    "note": _text,
+    "offset": _number,
+    "scale": _number,
+}
 
 
 def _of_another_type(
@@ -193,7 +232,13 @@ def identity(folder: Path, backbone: str = "") -> str:
     """
     config = read_config(folder)
     prompts = {name: task.get("prompt") for name, task in config.get("tasks", {}).items()}
+    scales = {
+        name: (task["offset"], task["scale"])
+        for name, task in config.get("tasks", {}).items()
+        if "offset" in task and "scale" in task
+    }
     facts = {
+        **({"scales": scales} if scales else {}),
         "weights": config["weights"]["sha256"],
         "model": config.get("model"),
         "prompts": prompts,

@@ -1,15 +1,17 @@
 """Ranking by a trained adapter (`models/adapter.py`) on a frozen backbone.
 
-The prompt of a task may hold `{}`: there goes what the query is about ("cats", of a count).
+The prompt of a task may hold `{}`: there goes what the query is about ("cats", of a count), in the
+words that were trained with. Several tasks and subjects are several prompts on the same features.
 `sort` and `score` read the regression head, which looks at one picture alone; `compare` reads
-the pairwise head, made antisymmetric: sigmoid((o_ab - o_ba) / 2).
+the pairwise head, made antisymmetric: sigmoid((o_ab - o_ba) / 2), and so does `strengths`, of all
+pairs among many pictures (`refine.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
+from imgrank.rankers.trained import by_closeness, in_unit, prompt_of, refusal, remarks
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +49,7 @@ class AdapterRanker:
         self.identity = identity(folder, source.identity)
         self.needs = frozenset(self.config["model"]["image_widths"])
         self.tasks: Mapping[str, Mapping[str, Any]] = self.config["tasks"]
+        self.pairwise = self.config["model"].get("rank_head", "attention") != "none"
         wanted = self.config["backbone"]["digest"].removeprefix("sha256:")
         if wanted != source.spec.identity:
             raise CheckpointError(
@@ -57,17 +61,24 @@ class AdapterRanker:
         self._text: dict[str, torch.Tensor] = {}
 
     def answer(self, query: Query) -> Answer | None:
-        """The task's prompt, unit and range, if this adapter was trained for it."""
-        task = self.tasks.get(query.task or "")
-        if task is None:
+        """The task's prompt, unit and range; None if `trained.refusal` says why it cannot.
+
+        A count of what it was not trained to count has an answer, with a note that says so.
+        """
+        if refusal(self.name, self.tasks, query):
             return None
+        task = self.tasks[query.task or ""]
+        closeness = by_closeness(task, query)
+        ends = None if closeness else task.get("range")
         return Answer(
             method="adapter",
             model=self.name,
             revision=str(self.config["weights"]["sha256"])[:12],
             prompt=self._prompt(query),
             unit=task["unit"],
-            range=(task["range"][0], task["range"][1]) if task.get("range") else None,
+            range=(ends[0], ends[1]) if ends else None,
+            note=remarks(self.name, task, query),
+            closeness=closeness,
         )
 
     def score(
@@ -76,8 +87,6 @@ class AdapterRanker:
         """[picture][query] -> score of the regression head, in the task's unit."""
         import torch
 
-        from imgrank.models.device import one_thread
-
         if not features:
             return []
         for query in queries:
@@ -85,9 +94,13 @@ class AdapterRanker:
                 raise UsageError(f"{self.name} was not trained for '{query.text}'.")
         adapter, tokens = self._load(), self._tokens(features)
         texts = [self._text_tokens(q) for q in queries]  # may load a text tower, on all threads
-        threads = one_thread() if adapter.config.width < WIDE else nullcontext()
-        with torch.inference_mode(), threads:
-            columns = [adapter.scores(adapter.encode(tokens, text)).tolist() for text in texts]
+        with torch.inference_mode(), self._threads():
+            heads = [adapter.scores(adapter.encode(tokens, text)) for text in texts]
+        scales = [in_unit(self.tasks[query.task or ""], query) for query in queries]
+        columns = [
+            (offset + scale * head).tolist() if (offset, scale) != (0, 1) else head.tolist()
+            for head, (offset, scale) in zip(heads, scales, strict=True)
+        ]
         if not all(math.isfinite(value) for column in columns for value in column):
             raise CheckpointError(
                 f"{self.name} gives scores that are no numbers: features of the backbone "
@@ -107,8 +120,25 @@ class AdapterRanker:
             z = adapter.encode(self._tokens([first, second]), self._text_tokens(query))
             return float(torch.sigmoid(adapter.pair_logit(z[0], z[1])))
 
+    def strengths(self, chunks: Iterable[Sequence[Features]], query: Query) -> list[float]:
+        """The mean probability of each picture to score higher than another one of them.
+
+        chunks: the features of all of them, some at a time. Raises UsageError if this model has no
+        pairwise head.
+        """
+        import torch
+
+        from imgrank.rankers.refine import win_shares
+
+        if not self.pairwise:
+            raise UsageError(f"{self.name} has no pairwise head.")
+        adapter, text = self._load(), self._text_tokens(query)
+        with torch.inference_mode(), self._threads():
+            summaries = [adapter.summarise(adapter.encode(self._tokens(f), text)) for f in chunks]
+            return [float(share) for share in win_shares(adapter, summaries)]
+
     def _prompt(self, query: Query) -> str:
-        return str(self.tasks[query.task or ""]["prompt"]).replace("{}", query.subject)
+        return prompt_of(self.tasks[query.task or ""], query)
 
     def _load(self) -> Adapter:
         if self._adapter is None:
@@ -116,6 +146,11 @@ class AdapterRanker:
 
             self._adapter = load_adapter(self.folder).to(self._device)
         return self._adapter
+
+    def _threads(self) -> AbstractContextManager[None]:
+        from imgrank.models.device import one_thread
+
+        return one_thread() if self._load().config.width < WIDE else nullcontext()
 
     @property
     def _device(self) -> torch.device:

@@ -12,7 +12,7 @@ store, so a picture whose score is known never loads a model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -43,6 +43,9 @@ class Answer:
     method: "measured", "adapter", "zero-shot", ...   model: checkpoint name, or "-" if measured.
     prompt: the text (or pole pair, or property name) that was really used; a key of the store.
     unit: of the score, "" if it has none.   range: the scale's ends, None if open.
+    note: what a user should know of it, "" if nothing.
+    closeness: the score itself says how close a picture is to the query's reference, higher for
+    closer; without it the order is by distance of the scores to the reference.
     """
 
     method: str
@@ -52,6 +55,7 @@ class Answer:
     unit: str
     range: tuple[float, float] | None = None
     note: str = ""
+    closeness: bool = False
 
     @property
     def label(self) -> str:
@@ -116,10 +120,17 @@ class Ranker(Protocol):
 
 @runtime_checkable
 class PairwiseRanker(Ranker, Protocol):
-    """A ranker with a head that looks at two pictures at once."""
+    """A ranker whose model may have a head that looks at two pictures at once."""
+
+    pairwise: bool
+    """Whether this model has one; readable without torch."""
 
     def compare(self, first: Features, second: Features, query: Query) -> float | None:
         """Probability that the first has the higher score; None if this model has no such head."""
+        ...
+
+    def strengths(self, chunks: Iterable[Sequence[Features]], query: Query) -> list[float]:
+        """Of K pictures, each compared with all others: see `rankers/refine.py`; 0 to 1."""
         ...
 
 

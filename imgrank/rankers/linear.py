@@ -14,6 +14,7 @@ from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
+from imgrank.rankers.trained import refusal, remarks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +48,9 @@ class LinearRanker:
 
     def answer(self, query: Query) -> Answer | None:
         """The task's unit and range, if the head is for this task. It reads no prompt."""
-        task = self.tasks.get(query.task or "")
-        if task is None:
+        if refusal(self.name, self.tasks, query):
             return None
+        task = self.tasks[query.task or ""]
         return Answer(
             method="linear",
             model=self.name,
@@ -57,6 +58,7 @@ class LinearRanker:
             prompt=str(query.task),
             unit=task["unit"],
             range=(task["range"][0], task["range"][1]) if task.get("range") else None,
+            note=remarks(self.name, task, query),
         )
 
     def score(

@@ -3,8 +3,9 @@
 0. the model that the user names (`--model`): it answers by itself, or refuses;
 1. the user's default for the task (`[models]` in config.toml);
 2. a property that can be measured exactly (brightness, date taken, ...);
-3. a checkpoint trained for the task: the user's default (`[models] default`, or `IMGRANK_MODEL`),
-   else an embedded one;
+3. a checkpoint trained for the task, of a count for what is counted (`trained.py`): the user's
+   default (`[models] default`, or `IMGRANK_MODEL`), else an embedded one, of which at most one is
+   trained for the same;
 4. words on a CLIP-like model, the user's default if it is one: zero-shot, and named so.
 """
 
@@ -28,6 +29,7 @@ from imgrank.rankers.linear import LinearRanker
 from imgrank.rankers.measured import HEADER, PIXELS
 from imgrank.rankers.prompts import PromptRanker
 from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_source
+from imgrank.rankers.trained import refusal, trained_for
 from imgrank.settings import Settings, load_settings
 
 __all__ = ["load_ranker", "load_source", "route"]
@@ -122,8 +124,8 @@ def _default_for(query: Query, settings: Settings) -> str:
             f"{error} It is your default (IMGRANK_MODEL, or [models] default in "
             f"{settings.config}); to drop it there: imgrank models default --unset"
         ) from error
-    trained = [entry.name for entry in entries() if query.task in entry.tasks]
-    if settings.model and own and query.task in own.tasks:
+    trained = [entry.name for entry in entries() if trained_for(entry.tasks, query)]
+    if settings.model and own and trained_for(own.tasks, query):
         return settings.model
     if trained:
         return trained[0]
@@ -135,8 +137,7 @@ def _job(query: Query, ranker: Ranker) -> Job:
         query = _without_reference(query)
     answer = ranker.answer(query)
     if answer is None:
-        known = ", ".join(sorted(getattr(ranker, "tasks", ()))) or "nothing else"
-        raise UsageError(f"{ranker.name} was not trained for '{query.text}'; it knows {known}.")
+        raise UsageError(refusal(ranker.name, getattr(ranker, "tasks", {}), query))
     return Job(query, ranker, answer)
 
 

@@ -4,15 +4,18 @@ Standard output is data only, in every format; rows are written one by one as th
 
 The fields of a ranked row, the same in every format:
 
-    rank  score  unit  percentile  low  high  direction  method  model  [folder]  [criteria]  path
+    rank  score  unit  percentile  low  high  direction  method  model
+    [strength]  [folder]  [criteria]  path
 
+* `strength` is there when the first rows were compared pair by pair (`--refine`), and empty for
+  those that were not: the mean probability of a higher score than another one of them, 0 to 1.
 * `folder` is there when the order was made per folder; `criteria` are the single scores when
   several were combined: one column a criterion, named by its instruction; `scores` in JSON.
 * `low` and `high` are the interval, empty where the model has none; JSON has `interval`, a pair
   or null, instead.
 * JSON is one object: `criteria` (instruction, task, method, model, revision, prompt, unit,
-  direction, reference, weight, range, zero_shot), `images` (the rows), `skipped` (path, reason).
-  JSON lines are the rows, each with `criteria` in it, so that a line stands on its own.
+  direction, reference, weight, range, refined, zero_shot), `images` (the rows), `skipped` (path,
+  reason). JSON lines are the rows, each with `criteria` in it, so that a line stands on its own.
 * Numbers: six significant digits, or all digits before the point if there are more (dates in
   seconds, sizes in bytes); the same text in every format, never by locale.
 * Nothing is lost of a strange file name. TSV writes backslash, tab, newline and carriage return
@@ -31,30 +34,22 @@ import os
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, cast, get_args
 
 from imgrank.images import Skip
 from imgrank.results.ranking import Cell, Column, Row
+from imgrank.results.text import number, shown, visible
 
 __all__ = ["FORMATS", "Format", "number", "visible", "write", "write_scores"]
 
 Format = Literal["table", "tsv", "csv", "json", "jsonl", "paths"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-SECONDS = "s since 1970"
 NARROWEST = 24  # a folded path column gets at least this many terminal cells
 
 Value = str | int | float | None
-
-
-def number(value: float) -> str:
-    """A score as text, and as JSON: "3.14159", "1700000000", "1e-07"."""
-    text = f"{value:.0f}" if 1e6 <= abs(value) < 1e16 else f"{value:.6g}"
-    return "0" if text == "-0" else text
 
 
 def write(
@@ -84,7 +79,7 @@ def write(
     if format == "paths":
         sink.paths((row.path for row in rows), nul)
     elif format == "table":
-        body = [fields.shown(row) for row in rows]
+        body = [fields.cells(row) for row in rows]
         _write_table(fields.headings(), body, sink, _width(stream, width))
     elif format == "json" or format == "jsonl":
         _write_json(map(fields.json, rows), columns, format, sink, skipped)
@@ -116,9 +111,7 @@ def write_scores(
         sink.paths((path for path, cells in table if any(cells)), nul)
     elif format == "table":
         head = [*(column.titled(column.instruction) for column in columns), "path"]
-        body = [
-            [*map(_shown, cells, (c.unit for c in columns)), str(path)] for path, cells in table
-        ]
+        body = [[*map(shown, cells, (c.unit for c in columns)), str(path)] for path, cells in table]
         _write_table(head, body, sink, _width(stream, width))
     elif format == "json" or format == "jsonl":
         texts = (
@@ -157,21 +150,25 @@ class _Fields:
         self.columns = columns
         self.several = len(columns) > 1
         self.per_folder = per_folder
+        self.refined = any(column.refined for column in columns)
         # What all rows share. Combined scores have no unit and always run best first.
         self.unit = "" if self.several else columns[0].unit
         descending = self.several or columns[0].direction == "descending"
         self.direction = "descending" if descending != reverse else "ascending"
         self.method = "+".join(dict.fromkeys(column.method for column in columns))
         self.model = "+".join(dict.fromkeys(column.model for column in columns))
-        self.extra = ["folder"] * per_folder + [c.instruction for c in columns if self.several]
+        self.extra = ["strength"] * self.refined + ["folder"] * per_folder
+        self.extra += [c.instruction for c in columns if self.several]
         fixed = ["rank", "score", "unit", "percentile", "low", "high", "direction"]
         self.names = [*fixed, "method", "model", *self.extra, "path"]
 
     def values(self, row: Row) -> list[Value]:
         """In the order of `names`."""
-        rank, path, score, percentile, low, high, cells, folder = row
+        rank, path, score, percentile, low, high, cells, folder, strength = row
         values: list[Value] = [rank, score, self.unit, percentile, low, high]
         values += [self.direction, self.method, self.model]
+        if self.refined:
+            values.append(strength)
         if self.per_folder:
             values.append(str(folder))
         if self.several:
@@ -187,6 +184,9 @@ class _Fields:
             f'"direction": "{self.direction}", "method": {json.dumps(self.method)}',
             f'"model": {json.dumps(self.model)}',
         ]
+        if self.refined:
+            known = "null" if row.strength is None else number(row.strength)
+            members.append(f'"strength": {known}')
         if self.per_folder:
             members.append(f'"folder": {json.dumps(str(row.folder))}')
         if self.several:
@@ -198,17 +198,20 @@ class _Fields:
         """Of the table."""
         score = "score" if self.several else self.columns[0].titled("score")
         criteria = [column.titled(column.instruction) for column in self.columns if self.several]
-        return ["rank", score, "percentile", *["folder"] * self.per_folder, *criteria, "path"]
+        strength, folder = ["strength"] * self.refined, ["folder"] * self.per_folder
+        return ["rank", score, "percentile", *strength, *folder, *criteria, "path"]
 
-    def shown(self, row: Row) -> list[str]:
+    def cells(self, row: Row) -> list[str]:
         """What the table shows of it."""
-        shown = [str(row.rank), _shown((row.score, row.low, row.high), self.unit)]
-        shown.append(f"{row.percentile:.1f}")
+        texts = [str(row.rank), shown((row.score, row.low, row.high), self.unit)]
+        texts.append(f"{row.percentile:.1f}")
+        if self.refined:
+            texts.append("-" if row.strength is None else f"{row.strength:.3f}")
         if self.per_folder:
-            shown.append(str(row.folder))
+            texts.append(str(row.folder))
         if self.several:
-            shown += map(_shown, row.scores, (column.unit for column in self.columns))
-        return [*shown, str(row.path)]
+            texts += map(shown, row.scores, (column.unit for column in self.columns))
+        return [*texts, str(row.path)]
 
 
 class _Sink:
@@ -315,6 +318,7 @@ def _write_json(
             "reference": column.reference,
             "weight": column.weight,
             "range": column.range,
+            "refined": column.refined,
             "zero_shot": column.zero_shot,
         }
         for column in columns
@@ -330,41 +334,6 @@ def _write_json(
         before = ",\n"
     left_out = [{"path": str(skip.path), "reason": skip.reason} for skip in skipped]
     sink.write(f'\n],\n"skipped": {json.dumps(left_out)}\n}}\n')
-
-
-def _shown(cell: Cell, unit: str) -> str:
-    """A score for eyes: "3.14 MOS", "34 (30 to 38) years", "2019-05-03 12:00:00", "-"."""
-    if cell is None:
-        return "-"
-    value, low, high = cell
-    if unit == SECONDS:
-        try:
-            return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
-        except (OverflowError, ValueError, OSError):
-            return f"{number(value)} {unit}"
-    text = _brief(value)
-    if low is not None and high is not None:
-        text += f" ({_brief(low)} to {_brief(high)})"
-    return f"{text} {unit}".rstrip()
-
-
-def _brief(value: float) -> str:
-    """Four digits are enough to read down a column; more only before the point."""
-    return number(value) if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def visible(text: str) -> str:
-    """Control, direction and undecodable characters as escapes: a name cannot drive a terminal."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        ch
-        if ch == "\u200d" or unicodedata.category(ch) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-        else f"\\x{ord(ch) & 0xFF:02x}"
-        if ord(ch) < 0x100 or 0xDC80 <= ord(ch) <= 0xDCFF
-        else f"\\u{ord(ch):04x}"
-        for ch in text
-    )
 
 
 def _width(stream: BinaryIO | TextIO, width: int | None) -> int | None:

@@ -9,6 +9,8 @@
   combined score is their weighted geometric mean. Appendix E of the ranking-aware adapter
   multiplies plain min-max values; starting at 0.01 keeps a picture that is last in one criterion
   from being zeroed. A criterion in which all are equal counts as 1.
+* With strengths, those of an all-pairs comparison of the first pictures (`--refine`), these come
+  before all others, the strongest first (weakest first if "ascending"); scores stay what they are.
 * With `per_folder` each folder is a set of its own in all of this.
 """
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +58,7 @@ class Column:
     method, model, revision, prompt, unit, range: as in `imgrank.rankers.base.Answer`.
     direction: "descending" if the highest score comes first; with a `reference`, "descending" is
     nearest first.   weight: among several criteria, positive.
+    refined: how many of the first pictures were compared pair by pair; None: none were.
     """
 
     instruction: str
@@ -69,6 +72,7 @@ class Column:
     reference: float | None = None
     weight: float = 1.0
     range: tuple[float, float] | None = None
+    refined: int | None = None
 
     @property
     def zero_shot(self) -> bool:
@@ -115,6 +119,7 @@ class Row(NamedTuple):
     low, high: its interval where the model has one; None for combined scores.
     scores: the cell of every criterion, in the order of the columns.
     folder: the picture's folder if ranked per folder, else None.
+    strength: among those that were compared pair by pair, 0 to 1; None for the others.
     """
 
     rank: int
@@ -125,6 +130,7 @@ class Row(NamedTuple):
     high: float | None
     scores: tuple[Cell, ...]
     folder: Path | None = None
+    strength: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,7 @@ def rank(
     minimum: float | None = None,
     maximum: float | None = None,
     per_folder: bool = False,
+    strengths: Mapping[Path, float] | None = None,
 ) -> list[Row]:
     """The order of a set.
 
@@ -176,6 +183,7 @@ def rank(
     minimum, maximum: keep rows whose score as shown lies between them, both ends included; `top`
     then counts among those.
     per_folder: rows come folder by folder, folders by path.
+    strengths: by picture, of some; for one column without a reference.
 
     A picture that is not `complete` is left out; the caller reports it as skipped.
     Raises ValueError if there is no column.
@@ -200,6 +208,7 @@ def rank(
             -math.inf if minimum is None else minimum,
             math.inf if maximum is None else maximum,
             folder,
+            strengths or {},
         )
     return rows
 
@@ -213,6 +222,7 @@ def _rank_set(
     minimum: float,
     maximum: float,
     folder: Path | None,
+    strengths: Mapping[Path, float],
 ) -> list[Row]:
     n = len(paths)
     if len(columns) == 1:
@@ -221,6 +231,8 @@ def _rank_set(
     else:
         keys = combined(columns, scores)
         shown = [(key, None, None) for key in keys]
+    if strengths:
+        keys = _refined(columns[0], keys, [strengths.get(path) for path in paths])
     if not reverse:
         keys = [-key for key in keys]
     order = sorted(zip(keys, map(str, paths), range(n), strict=True))
@@ -234,8 +246,22 @@ def _rank_set(
         if minimum <= value <= maximum:
             percentile = 100 * (n - 1 - ahead) / (n - 1) if n > 1 else 100.0
             cells = tuple(scores[i])
-            rows.append(Row(len(rows) + 1, paths[i], value, percentile, low, high, cells, folder))
+            strength = strengths.get(paths[i])
+            rows.append(
+                Row(len(rows) + 1, paths[i], value, percentile, low, high, cells, folder, strength)
+            )
     return rows if top is None else rows[: top.of(len(rows))]
+
+
+def _refined(column: Column, keys: list[float], strengths: Sequence[float | None]) -> list[float]:
+    """Places of which more is better: those with a strength above all others, ties by key."""
+    sign = 1 if column.direction == "descending" else -1
+    full = [
+        (strength is not None, sign * (strength or 0.0), key)
+        for key, strength in zip(keys, strengths, strict=True)
+    ]
+    places = {each: float(place) for place, each in enumerate(sorted(set(full)))}
+    return [places[each] for each in full]
 
 
 def goodness(column: Column, values: list[float]) -> list[float]:

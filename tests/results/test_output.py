@@ -89,6 +89,7 @@ def test_json() -> None:
                 "reference": None,
                 "weight": 1.0,
                 "range": [0.0, 5.0],
+                "refined": None,
                 "zero_shot": False,
             }
         ],

@@ -1,0 +1,110 @@
+"""What a checkpoint's config says of its tasks, met by what a user asks for. No torch.
+
+The fields of a task are described in `models/checkpoint.py`. The router asks `trained_for`; a
+ranker that was named by the user answers a count of anything, and `remarks` tells what it was
+never trained to count.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from imgrank.instruction import Query
+from imgrank.nouns import same_things
+
+__all__ = [
+    "by_closeness",
+    "in_unit",
+    "prompt_of",
+    "refusal",
+    "remarks",
+    "subjects_of",
+    "trained_for",
+    "trained_subject",
+]
+
+Facts = Mapping[str, Any]
+SHOWN = 5  # subjects that a remark names
+
+
+def trained_for(tasks: Mapping[str, Facts], query: Query) -> bool:
+    """Whether a checkpoint with these tasks was trained for just this.
+
+    Not for the count of another thing, nor, where scores are indices of classes, for being close
+    to a number of the task's own unit.
+    """
+    facts = tasks.get(query.task or "")
+    if facts is None or _only_classes(facts, query):
+        return False
+    return not subjects_of(facts) or trained_subject(facts, query.subject) is not None
+
+
+def refusal(model: str, tasks: Mapping[str, Facts], query: Query) -> str:
+    """Why this checkpoint cannot answer at all, one line; "" if it can."""
+    facts = tasks.get(query.task or "")
+    if facts is None:
+        known = ", ".join(sorted(tasks)) or "nothing else"
+        return f"{model} was not trained for '{query.text}'; it knows {known}."
+    if _only_classes(facts, query):
+        listed = ", ".join(f"{index}: {name}" for index, name in enumerate(facts["classes"]))
+        return (
+            f"{model} gives {query.task} as one of its classes ({listed}), so no picture can be "
+            f"'{query.text}'. Ask for the order instead: 'by {query.task}'."
+        )
+    return ""
+
+
+def subjects_of(facts: Facts) -> Mapping[str, Sequence[str]]:
+    """Word -> other words for it; empty for a task that is about nothing, or about anything."""
+    subjects = facts.get("subjects") or ()
+    return subjects if isinstance(subjects, Mapping) else dict.fromkeys(subjects, ())
+
+
+def trained_subject(facts: Facts, subject: str) -> str | None:
+    """The word of the config that names the same things, None if there is none."""
+    for word, others in subjects_of(facts).items():
+        if any(same_things(subject, each) for each in (word, *others)):
+            return word
+    return None
+
+
+def by_closeness(facts: Facts, query: Query) -> bool:
+    """Whether the task has a prompt of its own for being close to a number."""
+    return query.reference is not None and bool(facts.get("closeness"))
+
+
+def in_unit(facts: Facts, query: Query) -> tuple[float, float]:
+    """offset and scale of a task: its value is offset + scale x what the head says; a distance to
+    a number has no offset."""
+    offset = 0.0 if by_closeness(facts, query) else float(facts.get("offset", 0))
+    return offset, float(facts.get("scale", 1))
+
+
+def prompt_of(facts: Facts, query: Query) -> str:
+    """The text that was trained with: the subject in the config's own words, the number if any."""
+    subject = trained_subject(facts, query.subject) or query.subject
+    prompt = str(facts["closeness" if by_closeness(facts, query) else "prompt"])
+    if query.reference is not None:
+        prompt = prompt.replace("{n}", f"{query.reference:g}")
+    return prompt.replace("{}", subject)
+
+
+def remarks(model: str, facts: Facts, query: Query) -> str:
+    """What a user should know of an answer; "" if there is nothing."""
+    said = [str(facts["note"])] if facts.get("note") else []
+    subjects = list(subjects_of(facts))
+    if subjects and trained_subject(facts, query.subject) is None:
+        near = difflib.get_close_matches(query.subject, subjects, n=SHOWN, cutoff=0.5)
+        shown = list(dict.fromkeys([*near, *subjects]))[:SHOWN]
+        more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
+        said.append(
+            f"{model} was not trained for {query.subject}, but for {', '.join(shown)}{more}; "
+            "do not trust these scores unchecked"
+        )
+    return "; ".join(said)
+
+
+def _only_classes(facts: Facts, query: Query) -> bool:
+    return query.reference is not None and bool(facts.get("classes"))
