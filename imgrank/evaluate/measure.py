@@ -124,6 +124,10 @@ def measure_query(answered: Answered, rounds: Rounds) -> Measured:
     """The figures of one query."""
     y, s, labels = answered.truth, answered.scores, answered.labels
     drawn = rounds.at(answered.rows)
+    if not len(y):  # no picture has such a property
+        names = ("srcc", "plcc", "pair_accuracy")
+        none = np.full(len(drawn), np.nan)
+        return Measured(0, dict.fromkeys(names, math.nan), dict.fromkeys(names, none), labels.unit)
     once = np.ones((1, len(y)), dtype=np.float32)  # all pairs of 20,000 rows, but in strips
     values = {
         "srcc": metrics.srcc(y, s),

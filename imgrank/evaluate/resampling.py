@@ -110,10 +110,9 @@ def pair_samples(truth: Vector, score: Vector, drawn: Drawn) -> Samples:
         above = (gap > 0) + np.float32(0.5) * (gap == 0)
         above *= y[start:stop, None] > y[None, first:]
         right += ((w[:, start:stop] @ above) * w[:, first:]).sum(axis=1, dtype=np.float64)
-    ends = np.flatnonzero(np.append(np.diff(y) != 0, True))  # of each run of one truth
-    upto = np.cumsum(w, axis=1, dtype=np.float64)[:, ends]
-    here = np.diff(upto, axis=1, prepend=0)
-    pairs = (here * (upto - here)).sum(axis=1)
+    starts = np.flatnonzero(np.append(True, np.diff(y) != 0))  # of each run of one truth
+    here = np.add.reduceat(w, starts, axis=1, dtype=np.float64)
+    pairs = (here * (np.cumsum(here, axis=1) - here)).sum(axis=1)
     with np.errstate(invalid="ignore"):
         return np.asarray(right / pairs, np.float64)
 
@@ -123,18 +122,18 @@ class _Ties:
 
     def __init__(self, values: Vector) -> None:
         self._order = np.argsort(values, kind="stable")
-        new = np.append(np.diff(values[self._order]) != 0, True)
-        self._ends = np.flatnonzero(new)
+        new = np.append(True, np.diff(values[self._order]) != 0)
+        self._starts = np.flatnonzero(new)
         self._code = np.empty(len(values), dtype=np.intp)
-        self._code[self._order] = np.cumsum(np.append(0, new[:-1]))
+        self._code[self._order] = np.cumsum(new) - 1
 
     def ranks(self, weights: Vector) -> Vector:
-        """[R, n] -> [R, n]: the mean rank of the copies of a value: (below + upto + 1) / 2."""
-        upto = np.cumsum(weights[:, self._order], axis=1)[:, self._ends]  # [R, values]
-        ranks = upto.copy()
-        ranks[:, 1:] += upto[:, :-1]
-        ranks += 1
-        ranks /= 2
+        """[R, n] -> [R, n]: mean rank of the copies of a value: upto - (copies - 1) / 2."""
+        copies = weights[:, self._order]
+        if len(self._starts) < copies.shape[1]:
+            copies = np.add.reduceat(copies, self._starts, axis=1)  # [R, values]
+        ranks = np.cumsum(copies, axis=1)
+        ranks -= (copies - 1) / 2
         return np.asarray(ranks[:, self._code], np.float64)
 
 

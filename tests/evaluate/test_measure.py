@@ -99,6 +99,18 @@ def test_undefined_figures_are_null_and_stay_out_of_means() -> None:
     assert mean_of({"zebras": constant}).values == {}
 
 
+def test_a_query_without_any_score_has_no_figures() -> None:
+    column = labels([1, 2, 3])
+    rounds = Rounds.of(data(column), np.arange(3), 10, 0)
+    answer = answered(column, [])
+    table = measure_query(answer, rounds).table()
+    assert table == {
+        key: value
+        for name in ("srcc", "plcc", "pair_accuracy")
+        for key, value in ((name, None), (f"{name}_interval", [None, None]))
+    }
+
+
 def test_errors_in_two_units_have_no_mean() -> None:
     years = measured(labels([1, 2, 3], unit="years"), [1, 2, 4], "years")
     stars = measured(labels([1, 2, 3], "beauty", unit="stars"), [1, 2, 5], "stars")
