@@ -52,6 +52,12 @@ CATALOGUE: Mapping[str, Reader] = {
     "utkface": Reader("utkface"),
     "oasis": Reader("oasis"),
     "oldnyc": Reader("oldnyc"),
+    "dated": Reader(
+        "dated",
+        "read",
+        "OldNYC, and modern photographs taken to be of 2010",
+        ("oldnyc", "oasis", "flickr8k"),
+    ),
     "coco": Reader("coco"),
     "coco-rem": Reader("coco_rem"),
     "clevr": Reader("clevr"),
