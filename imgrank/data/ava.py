@@ -1,4 +1,4 @@
-"""AVA: 255,530 photographs of contests with ten vote counts each, from 1 (worst) to 10 (best).
+"""AVA: over 250,000 photographs of contests with ten vote counts each, from 1 (worst) to 10 (best).
 
 Murray, Marchesotti, Perronnin, AVA: A large-scale database for aesthetic visual analysis (CVPR
 2012). Layout as published, and as its mirrors add the pictures:
@@ -27,9 +27,9 @@ from imgrank.data.layout import find, read_text, under
 from imgrank.data.split import Part, split_by_name
 from imgrank.errors import DataError
 
-__all__ = ["ABOUT", "PUBLISHED", "Voted", "read", "read_votes"]
+__all__ = ["ABOUT", "TESTED", "Voted", "read", "read_votes"]
 
-PUBLISHED, TESTED = 255_530, 19_930
+TESTED = 19_930  # photographs of the published test list
 TABLES = ("AVA.txt", "AVA_dataset/AVA.txt", "AVA_Files/AVA.txt")
 TESTS = "aesthetics_image_lists/generic_test.jpgl"
 FOLDERS = ("images", "image", "images/images")
@@ -75,11 +75,8 @@ def read(root: Path, options: ReadOptions) -> Labelled:
     if not tested <= ids:
         example = sorted(tested - ids)[0]
         raise DataError(f"{tests} names {example}, which is not in {table}. Are both of AVA?")
-    if (len(voted), len(tested)) != (PUBLISHED, TESTED):
-        options.report(
-            f"ava: {len(voted)} photographs, {len(tested)} of them test, where {PUBLISHED} and "
-            f"{TESTED} are published"
-        )
+    if len(tested) != TESTED:
+        options.report(f"ava: {len(tested)} test photographs, where {TESTED} are published")
     base = table.parent if any((table.parent / name).is_dir() for name in FOLDERS) else root
     names = [f"{row.id}.jpg" for row in voted]
     images = under(base, FOLDERS, names)

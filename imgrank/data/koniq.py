@@ -7,7 +7,7 @@ image quality assessment (IEEE TIP 2020). Layout as published:
     1024x768/*.jpg                     or 512x384/*.jpg, the same at half the size
 
 c1 .. c5: the shares of the ratings 1 to 5; MOS: of ratings normalised by rater, on a scale of 1 to
-100; set: training, validation or test, the authors' split (7,058, 1,000 and 2,015 photographs).
+100; set: training, validation or test, the authors' split (2,015 photographs are test).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ABOUT = About(
     f"(metadata/{TABLE})",
     licence="",
     layout=f"{TABLE}\n1024x768/*.jpg (or 512x384/*.jpg)",
-    split="the authors': 7,058 training, 1,000 validation, 2,015 test",
+    split="the authors': 2,015 test, 8,058 training and validation",
     queries="quality (MOS, 1 to 100)",
 )
 
