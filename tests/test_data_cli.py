@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from imgrank.cli import main
-from imgrank.data.catalogue import CATALOGUE
+from imgrank.data.catalogue import CATALOGUE, about
 from imgrank.data.check import check, unreadable_pictures
+from imgrank.images.reading import Unreadable
 
 Run = Callable[..., Result]
 TABLE = (
@@ -90,6 +92,12 @@ def test_list_as_text_tells_everything_of_every_set(run: Run) -> None:
             "layout",
             "split",
         ]
+
+
+def test_no_address_is_broken(run: Run) -> None:
+    words = run("list", "-f", "text").stdout.split()
+    for name in CATALOGUE:
+        assert set(about(name).source.split()) <= set(words)
 
 
 def test_one_set_in_full(run: Run, coco: Path) -> None:
@@ -173,6 +181,27 @@ def test_missing_pictures_are_named_and_the_rest_is_counted(run: Run, coco: Path
     assert run("check", "coco", "--quiet").stderr == ""
 
 
+def test_what_the_reader_reports_is_told_once(coco: Path) -> None:
+    (coco / "annotations").mkdir()
+    picture = {"id": 1, "file_name": "1.jpg"}
+    whole = {
+        "images": [picture, {"id": 2, "file_name": "gone.jpg"}],
+        "categories": [{"id": 17, "name": "cat"}],
+        "annotations": [{"image_id": 1, "category_id": 17, "iscrowd": 1}],
+    }
+    (coco / "images").rename(coco / "val2017")
+    (coco / "annotations" / "instances_val2017.json").write_text(json.dumps(whole))
+    whole |= {"images": [picture]}
+    (coco / "annotations" / "instances_train2017.json").write_text(json.dumps(whole))
+    (coco / "train2017").symlink_to(coco / "val2017")
+    found = check("coco", coco)
+    assert found.problem.startswith("coco: 1 of 3 pictures are missing")
+    assert found.notes == (
+        "coco: regions marked as crowds, each counted as one object: 2",
+        "coco: 1 of 3 pictures are missing and left out",
+    )
+
+
 def test_an_absent_set_says_where_to_get_it(run: Run, home: Path) -> None:
     result = run("check", "clevr")
     assert result.exit_code == 3
@@ -230,15 +259,24 @@ def test_folds(run: Run, coco: Path) -> None:
 
 
 def test_a_name_that_would_drive_the_terminal(run: Run, coco: Path) -> None:
-    (coco / "labels.csv").write_text("filepath,category,count\nimages/\x1b[31m.jpg,cat,1\n")
+    (coco / "labels.csv").write_text("filepath,category,count\nimages/\x07.jpg,cat,1\n")
     result = run("check", "coco")
     assert result.exit_code == 3
-    assert "\x1b" not in result.stdout
+    assert ".jpg" in result.stdout
+    assert "\x07" not in result.stdout
 
 
-def test_the_first_interrupt_stops_the_decoding(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{n}.jpg" for n in range(200)]
+def test_the_first_interrupt_stops_the_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [Path(f"{n}.jpg") for n in range(100)]
     seen: list[int] = []
+    read: list[Path] = []
+
+    def slow(path: Path) -> bytes:
+        read.append(path)
+        time.sleep(0.02)
+        raise Unreadable("as if")
+
+    monkeypatch.setattr("imgrank.data.check.read_file", slow)
 
     def progress(done: int, total: int) -> None:
         seen.append(done)
@@ -248,6 +286,7 @@ def test_the_first_interrupt_stops_the_decoding(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         unreadable_pictures(paths, 1, progress)
     assert seen == [1, 2, 3]
+    assert len(read) < 50  # what was queued is not read any more
 
 
 def test_no_torch_is_loaded(coco: Path) -> None:

@@ -98,16 +98,11 @@ def unreadable_pictures(
     """Those that cannot be decoded, in order, and why.   progress(done, total), after each."""
     bad = []
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        try:
-            for done, (path, reason) in enumerate(
-                zip(paths, pool.map(_reason, paths), strict=True)
-            ):
-                if reason:
-                    bad.append((path, reason))
-                progress(done + 1, len(paths))
-        except BaseException:  # Ctrl-C: not after all that is queued
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        # Ctrl-C in this loop drops the iterator, which cancels all that is queued.
+        for done, reason in enumerate(pool.map(_reason, paths)):
+            if reason:
+                bad.append((paths[done], reason))
+            progress(done + 1, len(paths))
     return bad
 
 

@@ -192,6 +192,7 @@ def test_missing_pictures(root: Path) -> None:
     data = coco.read(root, ReadOptions(partial=True))
     assert values(data)["cat"] == [0, 0, 1, 0]
     assert values(data)["person"] == [0, 2, 0, 0]
+    assert data.parts == ("train", "train", "test", "test")
 
 
 def test_nothing_is_marked(root: Path) -> None:
