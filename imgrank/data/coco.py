@@ -36,7 +36,7 @@ from imgrank.errors import DataError
 __all__ = ["ABOUT", "Instances", "read", "read_instances"]
 
 Counts = npt.NDArray[np.float32]
-VALIDATION = 0.02  # of the training pictures of the whole set, 2,366 of 118,287
+VALIDATION = 0.02  # of the 118,287 training pictures of the whole set
 SALT = "coco|0"
 ABOUT = About(
     title="COCO 2017: photographs with all objects of 80 categories",
@@ -138,7 +138,7 @@ def _counted(file: Path) -> tuple[list[str], Counts, int]:
 def _slim(thing: dict[str, Any]) -> Any:
     """What is needed of one object of the JSON, as soon as it is read.
 
-    The outlines of 860,000 objects would take gigabytes of memory, and the counts need none.
+    The outlines of all objects would take gigabytes of memory, and the counts need none.
     """
     if "category_id" in thing:
         return thing["image_id"], thing["category_id"], int(thing.get("iscrowd", 0))

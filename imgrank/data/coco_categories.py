@@ -30,7 +30,7 @@ PLURALS = {
     "wine glass": "wine glasses",
     "knife": "knives",
     "sandwich": "sandwiches",
-    "broccoli": "broccoli",  # a mass: COCO marks each head or piece
+    "broccoli": "broccoli",
     "couch": "couches",
     "mouse": "mice",  # of a computer
     "scissors": "scissors",
