@@ -27,13 +27,18 @@ def put_features(
     """Writes features in the caller's transaction, newer ones in place of older of the same key.
 
     An array larger than the whole budget is not kept; of a batch larger than it, the last are.
+    Two pictures of a batch may have one content: then the later of the two rows is kept.
     """
     import numpy as np
 
     fresh: list[tuple[bytes, int, NDArray[Any], bool]] = []
     room = budget
+    seen: set[tuple[bytes, int]] = set()
     for row in reversed(list(rows)):
         kind = _kind(db, row.source, row.name)
+        if (row.digest, kind) in seen:
+            continue
+        seen.add((row.digest, kind))
         old = db.execute(
             "SELECT id FROM features WHERE digest = ? AND kind = ?", (row.digest, kind)
         ).fetchall()

@@ -191,6 +191,18 @@ def test_small_features_and_floats(store: Store) -> None:
         store.put(Batch(features=[FeatureRow(A, "t", "x", np.array([None]))]))
 
 
+def test_two_pictures_of_one_content_in_a_batch(tmp_path: Path) -> None:
+    heard: list[str] = []
+    with Store(tmp_path / "imgrank.sqlite3", notify=heard.append) as store:
+        files = [FileRow(image("/p/1.jpg"), A), FileRow(image("/p/copy.jpg"), A)]
+        scores = [ScoreRow(A, RANKER, PROMPT, Score(1.5))] * 2
+        both = [FeatureRow(A, "tiny:1", "pooled", np.full(4, n, np.float16)) for n in (1, 2)]
+        store.put(Batch(files=files, scores=scores, features=both))
+        assert store.features(A, "tiny:1")["pooled"].tolist() == [2, 2, 2, 2]
+        assert store.scores([A], RANKER, PROMPT) == {A: Score(1.5)}
+    assert heard == []
+
+
 def test_which_pictures_have_all_features(store: Store) -> None:
     ones = np.ones(3, np.float32)
     store.put(
