@@ -38,7 +38,7 @@ from imgrank.evaluate.scoring import Predicted, Question, figures, predict
 from imgrank.models.adapter import Adapter, AdapterConfig
 from imgrank.models.backbone import Backbone
 from imgrank.models.spec import read_spec
-from imgrank.train import losses
+from imgrank.train import losses, plots
 from imgrank.train.adapter_recipe import Config, Source, Task, fitted, load_recipe, override
 from imgrank.train.keeping import write_checkpoint
 from imgrank.train.live import TunedText, start_projection
@@ -176,7 +176,7 @@ def train(
             learner.seconds = before + time.monotonic() - started
             if log is not None:
                 row = {name: round(float(value.detach()), 5) for name, value in parts.items()}
-                log.write({"step": step + 1, "data": batch.stream.data.name, **row})
+                log.write({"step": step + 1, **batch.asks(), **row})
                 after_step(config, learner, streams, out, log, first, started, report)
     if log is not None and learner.step > first:
         save_state(out / STATE, recipe, learner.state())
@@ -235,10 +235,6 @@ def answers(learner: Learner, streams: Sequence[Stream]) -> list[Predicted]:
 
 def draw_plots(learner: Learner, streams: Sequence[Stream], out: Path) -> None:
     """The losses so far, and for each data set predictions beside the truth (validation part)."""
-    try:
-        from imgrank.train import plots
-    except ImportError:
-        return
     plots.curves(out / LOG, out / CURVES)
     found = answers(learner, streams)
     for name in dict.fromkeys(each.data for each in found):
@@ -277,7 +273,7 @@ def run(
     report = report if processes.first else silent
     report(processes.about)
     cache = cache or out / "tokens"
-    streams = read_streams(config, root, partial, report, cache)
+    streams = read_streams(config, root, partial, report, cache, processes)
     out.mkdir(parents=True, exist_ok=True)
     streams = with_pictures(config, streams, tower, cache, report, processes)
     model = make_model(config, streams, tower).to(processes.device)

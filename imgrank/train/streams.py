@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from imgrank.data import catalogue
+from imgrank.data.attributes import with_attributes
 from imgrank.data.features import Pictures
 from imgrank.data.labelled import Labelled, Labels, ReadOptions
 from imgrank.data.tokens import Tokens, require_space
@@ -83,6 +84,13 @@ class Batch:
     targets: npt.NDArray[np.float32]
     near: int | None = None
 
+    def asks(self) -> dict[str, str]:
+        """What a log says of it."""
+        data, key = self.stream.data.name, self.asked.labels.key
+        several = len(self.stream.asked) > 1 or self.near is not None
+        near = "" if self.near is None else f", closeness to {self.near}"
+        return {"data": data, **({"query": key + near} if several else {})}
+
     def pairs(self, device: torch.device) -> Tensor | None:
         """Which pairs are ranked [B, B]: those of one group, or None for all."""
         if not self.stream.source.within:
@@ -118,12 +126,17 @@ def all_prompts(streams: Sequence[Stream]) -> list[str]:
 
 
 def read_streams(
-    config: Config, root: Path, partial: bool, report: Report, cache: Path
+    config: Config,
+    root: Path,
+    partial: bool,
+    report: Report,
+    cache: Path,
+    processes: Processes = ALONE,
 ) -> list[Stream]:
     """The recipe's sources, read and checked; no picture is opened but for `attributes`.
 
     cache: folder where those are kept.   Raises UsageError if the recipe does not fit the data
-    sets, DataError if one is wrong or incomplete.
+    sets or has too few pictures for so many processes, DataError if a set is wrong or incomplete.
     """
     streams, known = [], dict[tuple[str, int, bool], Labelled]()
     for source in config.sources:
@@ -134,12 +147,23 @@ def read_streams(
             options = ReadOptions(source.fold, partial, report)
             known[key] = catalogue.read(source.data, root, options)
             if source.attributes:
-                from imgrank.data.attributes import with_attributes
-
-                known[key] = with_attributes(known[key], cache)
+                known[key] = _with_attributes(known[key], cache, report, processes)
         streams.append(stream_of(source, known[key], config.tasks, report))
     _check_tasks(config, streams)
+    least = min(len(asked.pool.rows) for stream in streams for asked in stream.asked)
+    if min(least, config.batch) < processes.count:
+        raise UsageError(f"{processes.count} processes are too many for batches this small.")
     return streams
+
+
+def _with_attributes(data: Labelled, cache: Path, report: Report, processes: Processes) -> Labelled:
+    """Measured by the first process, read by the others."""
+    if not processes.first:
+        processes.wait()
+    found = with_attributes(data, cache, _by_percent(report))
+    if processes.first:
+        processes.wait()
+    return found
 
 
 def stream_of(
@@ -191,11 +215,7 @@ def with_pictures(
     if config.features == "pictures":
         made |= {key: LivePictures(data, tower, config.tokens) for key, data in sets.items()}
     else:
-
-        def progress(what: str, done: int, total: int) -> None:
-            report(f"{what}: {done} of {total}")
-
-        tokens = Tokens(cache, tower, progress, config.tokens)
+        tokens = Tokens(cache, tower, _by_percent(report), config.tokens)
         if processes.first:
             need = sum(map(tokens.to_write, {data.name: data for data in sets.values()}.values()))
             if need:
@@ -205,6 +225,19 @@ def with_pictures(
         processes.wait()
         made = made or {key: tokens.of(data) for key, data in sets.items()}
     return [replace(stream, pictures=made[id(stream.data)]) for stream in streams]
+
+
+def _by_percent(report: Report) -> Callable[[str, int, int], None]:
+    """Progress as lines for people, at most a hundred and one of each name."""
+    told: dict[str, int] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        share = 100 * done // max(total, 1)
+        if told.get(name) != share:
+            told[name] = share
+            report(f"{name}: {done} of {total}")
+
+    return progress
 
 
 def _as_trained(labels: Labels, task: Task) -> Labels:

@@ -1,4 +1,4 @@
-"""`imgrank train adapter`: recipes by data, what is told before any work, what a checkpoint says."""
+"""`imgrank train adapter`: recipes by data, what is told before any work, what checkpoints say."""
 
 import json
 import shlex

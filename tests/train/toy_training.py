@@ -132,3 +132,11 @@ def weights(found: recipe.Trained | None) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def two_of_the_same(steps: int) -> Config:
+    """A recipe that several processes can share to float tolerance: without dropout, and with a
+    batch that two cannot halve."""
+    model = {**CONFIG.model, "dropout": 0.0}
+    sources = (Source("toy", 2), Source("toy", groups=3, within=True))
+    return replace(CONFIG, model=model, sources=sources, batch=13, steps=steps, average=0.5)
