@@ -248,7 +248,11 @@ def test_each_file_of_a_made_set_is_decoded_once(coco: Path) -> None:
 def test_a_drawn_set_needs_no_folder(run: Run) -> None:
     result = run("check", "renders", "--pictures")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0] == "renders: complete"
+    lines = result.stdout.splitlines()
+    assert lines[0] == "renders: complete"
+    assert lines[1].startswith("pictures: ")
+    assert json.loads(run("check", "renders", "-f", "json").stdout)["folder"] is None
+    assert "  folder" not in run("list", "renders").stdout
 
 
 def test_folds(run: Run, coco: Path) -> None:

@@ -94,7 +94,7 @@ def list_sets(name: str | None, format_: str | None) -> None:
 
 def row(name: str) -> dict[str, Any]:
     """All that is known of one data set. Raises UsageError for an unknown name."""
-    from imgrank.data.catalogue import about, place, reader
+    from imgrank.data.catalogue import about, reader
     from imgrank.settings import load_settings
 
     known, found = about(name), reader(name)
@@ -112,7 +112,7 @@ def row(name: str) -> dict[str, Any]:
         "paper": known.paper,
         "note": known.note,
         "made_of": list(found.of),
-        "folder": str(places[0] if len(places) == 1 else place(name, root)),
+        "folder": str(places[0] if len(places) == 1 else root) if found.files else "",
         "here": not found.files or all(each.exists() for each in places),
     }
 
@@ -138,7 +138,7 @@ def _text(row: Mapping[str, Any], shown: Sequence[str]) -> str:
         **{name: [str(row[name])] for name in ("what", "queries", "paper", "source", "note")},
         "licence": [str(row["licence"]) or "not seen"],
         "split": [row["split"] + folds],
-        "folder": [f"{row['folder']}{'' if row['here'] else ' (not there)'}"],
+        "folder": [row["folder"] + ("" if row["here"] else " (not there)")],
         "layout": row["layout"],
         "next": _commands(row),
     }
@@ -226,7 +226,7 @@ def _facts(found: Checked) -> dict[str, Any]:
     """The result as JSON has it; values that are not there are null."""
     return {
         "name": found.name,
-        "folder": str(found.folder),
+        "folder": str(found.folder) if found.folder else None,
         "complete": found.complete,
         "problem": found.problem,
         "notes": list(found.notes),
@@ -256,7 +256,8 @@ def _lines(found: Checked) -> list[str]:
     if found.data is None:
         return lines
     parts = ", ".join(f"{count} {part}" for part, count in found.parts.items())
-    lines += [f"folder: {found.folder}", f"pictures: {len(found.data)} ({parts})"]
+    lines += [f"folder: {found.folder}"] if found.folder else []
+    lines.append(f"pictures: {len(found.data)} ({parts})")
     head = ("query", "labelled", "lowest", "highest", "values", "unit")
     rows = [head, *(_row(each) for each in found.queries)]
     widths = [max(len(cells[n]) for cells in rows) for n in range(len(head))]

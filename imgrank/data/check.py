@@ -37,12 +37,13 @@ class Summary:
 class Checked:
     """What was found of a data set.
 
+    folder: None if it has none, being drawn.
     data: as far as it could be read; None: not at all.   problem: what is wrong, "" if nothing.
     notes: what its reader reports.   unreadable: (path, reason), if the pictures were tried.
     """
 
     name: str
-    folder: Path
+    folder: Path | None
     data: Labelled | None
     problem: str
     notes: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ def check(
 
     Raises UsageError for an unknown name and a fold that the set does not have.
     """
-    folder = place(name, root)
+    folder = place(name, root) if reader(name).files else None
     _check_fold(name, fold)
     notes: list[str] = []
     problem = ""
@@ -87,7 +88,7 @@ def check(
         notes.clear()
         data = _what_is_there(name, root, ReadOptions(fold or 0, True, notes.append))
     bad: list[tuple[Path, str]] = []
-    if data is not None and pictures and reader(name).files:
+    if data is not None and pictures and folder is not None:
         bad = unreadable_pictures(list(dict.fromkeys(data.paths)), threads, progress)
     return Checked(name, folder, data, problem, tuple(notes), tuple(bad))
 
