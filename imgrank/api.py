@@ -292,7 +292,7 @@ def _score(
             columns = [replace(column, refined=refine.first) for column in columns]
             scored = table.paths, columns, table.scores
             for some in first_of(files, rank(*scored, per_folder=per_folder), refine):
-                strengths |= compare_all(some, jobs[0], store)
+                strengths |= compare_all(some, jobs[0], store, options.notify)
     for source in sources:
         _say_device(options, source)
     skips += table.skips

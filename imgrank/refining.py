@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -33,6 +33,9 @@ __all__ = ["FIRST", "Refine", "check", "compare_all", "first_of", "parse_refine"
 
 FIRST = 50
 """Pictures that are compared if no number is given: 1,225 pairs."""
+
+MANY = 100_000
+"""Pairs from which a run that is silent for long says why: some seconds for the embedded models."""
 
 AT_ONCE = 64
 """Pictures whose features are in memory at once."""
@@ -95,21 +98,26 @@ def first_of(
     return list(sets.values())
 
 
-def compare_all(files: Sequence[ImageFile], job: Job, store: Store) -> dict[Path, float]:
+def compare_all(
+    files: Sequence[ImageFile], job: Job, store: Store, notify: Callable[[str], None]
+) -> dict[Path, float]:
     """Strength of every file among these: 0 to 1, higher for a higher score. See `check`.
 
+    notify: hears of so many pairs that they take a while.
     Copies of one picture count once and share its strength. Raises NothingReadable if a picture
     that was just scored is gone and the store lacks its features.
     """
     try:
-        return _strengths(files, job, store)
+        return _strengths(files, job, store, notify)
     except Unreadable as error:
         raise NothingReadable(
             f"a picture that was just scored cannot be read any more ({error}). Sort again."
         ) from error
 
 
-def _strengths(files: Sequence[ImageFile], job: Job, store: Store) -> dict[Path, float]:
+def _strengths(
+    files: Sequence[ImageFile], job: Job, store: Store, notify: Callable[[str], None]
+) -> dict[Path, float]:
     digests = _digests(files, store)
     by_content = {digest: path for path, digest in digests.items()}
     contents = sorted(by_content)
@@ -118,6 +126,9 @@ def _strengths(files: Sequence[ImageFile], job: Job, store: Store) -> dict[Path,
     kept = store.scores(contents, *key)
     if not all(digest in kept for digest in contents):
         ranker = cast(PairwiseRanker, job.ranker)
+        pairs = len(contents) * (len(contents) - 1) // 2
+        if pairs >= MANY:
+            notify(f"comparing {pairs:,} pairs of {len(contents)} pictures; this takes a while")
         chunks = _features(contents, by_content, job, store)
         values = ranker.strengths(chunks, job.query)
         kept = {d: Score(value) for d, value in zip(contents, values, strict=True)}

@@ -142,6 +142,19 @@ def test_the_formats_have_a_field_for_it(run: Run) -> None:
     assert [line[4] for line in cells[1:4]] == [f"{shown[0]:.3f}", f"{shown[1]:.3f}", "-"]
 
 
+def test_many_pairs_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    options = Options(notify=said.append)
+    monkeypatch.setattr(refining, "MANY", 79)
+    sort(PHOTOS, QUALITY, refine="pairs", options=options)
+    assert [line for line in said if "pairs" in line] == []
+    monkeypatch.setattr(refining, "MANY", 55)
+    sort(PHOTOS, "worst quality first", refine="pairs", options=options)
+    assert [line for line in said if "pairs" in line] == []  # these are known
+    sort(PHOTOS, QUALITY, refine="pairs:11", options=options)
+    assert "comparing 55 pairs of 11 pictures; this takes a while" in said
+
+
 @pytest.mark.parametrize(("text", "first"), [("pairs", 50), ("pairs:2", 2), (" pairs:2000 ", 2000)])
 def test_how_many(text: str, first: int) -> None:
     assert parse_refine(text) == Refine(first)

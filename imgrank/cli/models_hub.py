@@ -276,7 +276,7 @@ def push(
         for line in (
             f"{entry.name}: {entry.kind}, {size_text(entry.size)}, licence {licence}, to {target}",
             f"{target} is made {reader}; if it is there already, it stays as visible as it is",
-            *remarks(entry),
+            *remarks(entry, settings),
         ):
             transfer.notify(line)
         if not yes and not agreed(

@@ -308,13 +308,24 @@ def _licence_line(known: Known) -> str:
 
 
 def _task(task: str, values: Mapping[str, Any]) -> list[str]:
-    """A task with its unit, range, prompt and measured figures."""
+    """A task with its unit, range, prompt, what it is limited to, and measured figures."""
+    from imgrank.rankers.trained import subjects_of
+
     scale = values.get("range")
     unit = str(values.get("unit") or "no unit")
     head = f"{task}: {unit}, {scale[0]} to {scale[1]}" if scale else f"{task}: {unit}"
     lines = [head]
     if values.get("prompt"):
         lines.append(f'  prompt "{values["prompt"]}"')
+    if values.get("closeness"):
+        lines.append(f'  prompt "{values["closeness"]}" for being close to a number')
+    if subjects := subjects_of(values):
+        lines.append(f"  trained for {len(subjects)}: {', '.join(subjects)}")
+    if classes := values.get("classes"):
+        named = ", ".join(f"{index} {name}" for index, name in enumerate(classes))
+        lines.append(f"  scores are classes: {named}")
+    if values.get("note"):
+        lines.append(f"  {values['note']}")
     figures = values.get("measured")
     rows = [row for row in figures if isinstance(row, dict)] if isinstance(figures, list) else []
     return [*lines, *(f"  {_figure(row)}" for row in rows)]

@@ -32,8 +32,8 @@ Examples:
 @click.option(
     "--refine",
     metavar="pairs[:K]",
-    help="Compare the first K pictures (50) pair by pair, and order them by that; needs a model "
-    "with a pairwise head.",
+    help="Compare the first K pictures (50) pair by pair, and order them by how many of these they "
+    "win; needs an adapter with a pairwise head.",
 )
 @shared.output_options
 @shared.scan_options

@@ -2,22 +2,28 @@
 
 A pull of that commit, `hf:OWNER/REPOSITORY@COMMIT`, gives the same model. What the card lacks of
 the metadata that the Hub reads is added to the copy that is sent; the folder stays as it is.
-`origin.json` (where this copy came from) and everything else in the folder stay here.
+`origin.json` (where this copy came from) and everything else in the folder stay here. A checkpoint
+whose config does not say where its backbone can be had is sent with that, if it is known here; of a
+backbone that was pushed, the address is remembered for this.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models import checkpoint
+from imgrank.models.address import address, remember
 from imgrank.models.card import backbone_card, backbone_metadata, for_hub, metadata
 from imgrank.models.hub import endpoint, quiet, refuse_offline, uploading
 from imgrank.models.hub_errors import without_password
 from imgrank.models.origin import read_origin
 from imgrank.models.registry import EMBEDDED, Entry, listed
+from imgrank.models.resting import backbone_by_digest
 from imgrank.models.spec import CONFIG, RECORD, file_sha256, read_spec
 from imgrank.models.wish import TOKENIZER
 from imgrank.settings import Settings
@@ -41,15 +47,16 @@ def push(
     repository: OWNER/REPOSITORY, made if there is none (private: readable by its owners alone;
     one that exists stays as visible as it is).   progress: bytes done and bytes in all; the
     client counts none on the way, so it is called at the start and at the end.
+    A backbone's folder gets a `published.json`, see `models/address.py`.
     Raises UsageError, CheckpointError for a folder that is no whole model, ModelUnavailable.
     """
     match = _REPOSITORY.fullmatch(repository.strip())
     if match is None:
         raise UsageError(f"'{repository}' is no repository: write OWNER/REPOSITORY.")
     name = match[1]
-    files, card = _contents(folder, name)
+    files, made = _contents(folder, name, settings)
     refuse_offline(settings, f"publishing {folder.name}", here=True)
-    total = sum(path.stat().st_size for path in files) + len(card)
+    total = sum(path.stat().st_size for path in files) + sum(map(len, made.values()))
     if progress:
         progress(0, total)
     with uploading(name) as api:
@@ -62,19 +69,21 @@ def push(
             )
         api.create_repo(name, private=private, exist_ok=True)
         operations = [CommitOperationAdd(path.name, str(path)) for path in files]
-        operations.append(CommitOperationAdd(checkpoint.CARD, card))
-        made = api.create_commit(
+        operations += [CommitOperationAdd(path, data) for path, data in made.items()]
+        done = api.create_commit(
             name, operations, commit_message=message or f"{folder.name}, from imgrank"
         )
     if progress:
         progress(total, total)
-    return str(made.oid)
+    if (folder / CONFIG).is_file() and folder.parent != EMBEDDED:
+        remember(folder, name, str(done.oid))
+    return str(done.oid)
 
 
-def remarks(entry: Entry) -> list[str]:
+def remarks(entry: Entry, settings: Settings) -> list[str]:
     """What somebody should know before this model is published; one line each."""
     name = entry.backbone
-    if not name or entry.config["backbone"].get("origin"):
+    if not name or _with_address(entry.config, settings)["backbone"].get("origin"):
         return []
     known = listed().get(name)
     if (known and known.origin) or (EMBEDDED / name).is_dir():
@@ -85,8 +94,22 @@ def remarks(entry: Entry) -> list[str]:
     ]
 
 
-def _contents(folder: Path, repository: str) -> tuple[list[Path], bytes]:
-    """The files to send, but for the card; and the card."""
+def _with_address(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """A checkpoint's config that says where its backbone is, if that is known and needs saying."""
+    facts = config.get("backbone")
+    full = dict(config)
+    if isinstance(facts, dict) and facts.get("digest") and not facts.get("origin"):
+        folder = backbone_by_digest(str(facts["digest"]), settings)
+        if folder is not None and folder.parent != EMBEDDED and (place := address(folder)):
+            full["backbone"] = {**facts, "origin": place}
+    return full
+
+
+def _contents(
+    folder: Path, repository: str, settings: Settings
+) -> tuple[list[Path], dict[str, bytes]]:
+    """The files to send as they are; and by name what is made for sending, the card among it."""
+    made: dict[str, bytes] = {}
     path = folder / checkpoint.CARD
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {folder.name}\n"
     if (folder / CONFIG).is_file():
@@ -99,9 +122,14 @@ def _contents(folder: Path, repository: str) -> tuple[list[Path], bytes]:
         files = [spec.weights, *(folder / name for name in dict.fromkeys(names))]
     else:
         config = checkpoint.read_config(folder)
-        data = metadata(config)
+        full = _with_address(config, settings)
+        data = metadata(full)
         recorded = config["weights"]["sha256"]
-        files = [folder / checkpoint.WEIGHTS, folder / checkpoint.CONFIG]
+        files = [folder / checkpoint.WEIGHTS]
+        if full == config:
+            files.append(folder / checkpoint.CONFIG)
+        else:
+            made[checkpoint.CONFIG] = json.dumps(full, indent=2).encode() + b"\n"
     if file_sha256(files[0]) != recorded:
         raise UsageError(
             f"{files[0]} is not the file that the model records (its sha256 differs), so it is "
@@ -109,4 +137,5 @@ def _contents(folder: Path, repository: str) -> tuple[list[Path], bytes]:
         )
     with quiet():  # about a card without metadata
         card = for_hub(text, data, str(path))
-    return [path for path in files if path.is_file()], card.encode()
+    made[checkpoint.CARD] = card.encode()
+    return [path for path in files if path.is_file()], made
