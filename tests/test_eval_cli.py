@@ -93,6 +93,22 @@ def test_nothing_is_computed_twice(run: Run, tmp_path: Path) -> None:
     assert again.stdout == first.stdout
 
 
+def test_an_interrupted_evaluation_keeps_its_scores(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = table(tmp_path / "set", GREYS)
+
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imgrank.evaluate.evaluation.measure_query", interrupt)
+        result = run("--data", "csv", "--root", file, "-o", tmp_path / "out.tsv")
+    assert result.exit_code == 130
+    assert not (tmp_path / "out.tsv").exists()
+    assert "0 computed, 6 known" in run("--data", "csv", "--root", file).stderr
+
+
 def test_a_pipe_gets_tsv(run: Run, tmp_path: Path) -> None:
     file = table(tmp_path / "set", GREYS)
     result = run("--data", "csv", "--root", file)
@@ -180,6 +196,8 @@ def test_what_cannot_be(run: Run, tmp_path: Path) -> None:
         (("--data", "koniq", "--root", tmp_path / "nowhere"), 3, "nowhere"),
         (("--data", "agiqa3k", "--root", tmp_path), 3, "data.csv is missing"),
         ((*csv_set, "--part", "train"), 2, "nothing in its train part. Pictures by part: test 6"),
+        ((*csv_set, "--fold", "1"), 2, "csv has one split and no folds"),
+        (("--data", "adience", "--fold", "5"), 2, "adience has folds 0 to 4"),
         ((*csv_set, "--query", "age"), 2, "csv has no query age; it has brightness"),
         ((*csv_set, "--model", "no-such-model"), 3, "no-such-model"),
         ((*csv_set, "--model", "tiny-quality"), 2, "answers none of the queries"),

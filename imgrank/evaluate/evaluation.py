@@ -103,8 +103,8 @@ class Evaluated:
 def evaluate(request: Request, settings: Settings) -> Evaluated:
     """Measures every model of the request.
 
-    Raises DataError if the folder is wrong, UsageError if there is no such query, nothing in that
-    part, or a model answers nothing; ModelUnavailable, CheckpointError as `load_ranker` does;
+    Raises DataError if the folder is wrong, UsageError if there is no such query or fold, nothing
+    in that part, or a model answers nothing; ModelUnavailable, CheckpointError as `load_ranker` does;
     NothingReadable if not one picture could be read.
     """
     require_scipy("measuring a model")
@@ -119,6 +119,9 @@ def _run(
 ) -> Run:
     """sets: by fold, those that were read; several models share them."""
     folds = about(request.data).folds
+    if request.fold is not None and not request.fold < folds:
+        there = f"folds 0 to {folds - 1}" if folds else "one split and no folds"
+        raise UsageError(f"{request.data} has {there}, so --fold {request.fold} names nothing.")
     fold = (request.fold or 0) if folds else None
     data = _read(request, fold, settings, sets)
     labels = _wanted(data, request)
