@@ -104,8 +104,8 @@ def evaluate(request: Request, settings: Settings) -> Evaluated:
     """Measures every model of the request.
 
     Raises DataError if the folder is wrong, UsageError if there is no such query or fold, nothing
-    in that part, or a model answers nothing; ModelUnavailable, CheckpointError as `load_ranker` does;
-    NothingReadable if not one picture could be read.
+    in that part, or a model answers nothing; NothingReadable if not one picture could be read;
+    ModelUnavailable, CheckpointError as `load_ranker` does.
     """
     require_scipy("measuring a model")
     sets: dict[int | None, Labelled] = {}
