@@ -369,7 +369,9 @@ def test_made_pictures_go_through_the_models_features(
 
     monkeypatch.setattr("imgrank.data.agiqa3k.read", read)
     line = ("--data", "folded", "--root", tmp_path, "-f", "json", "--model")
-    made = found(run(*line, "tiny-quality"))
+    result = run(*line, "tiny-quality")
+    assert "2 computed, 0 known" in result.stderr
+    made = found(result)
     assert made["models"][0]["queries"] == files["models"][0]["queries"]  # flat grey at any size
 
 

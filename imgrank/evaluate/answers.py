@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,12 @@ def answers_of(
     """
     rows = np.unique(np.concatenate([data.rows(part, labels) for labels in asked.labels]))
     if data.render is not None:
-        return _by_query(data, part, asked, dict(zip(rows, _made(data, rows, asked), strict=True)))
+        made: dict[Any, list[Score | None]] = {}
+        for row, scores in zip(rows, _made(data, rows, asked), strict=True):
+            made[row] = scores
+            if progress:
+                progress(len(made), len(rows))
+        return replace(_by_query(data, part, asked, made), computed=len(made))
     files = [_file(path) for path in dict.fromkeys(data.paths[n] for n in rows)]
     sources = list({id(job.ranker.source): job.ranker.source for job in asked.jobs}.values())
     with opened(settings, sources, notify) as store:
@@ -127,7 +132,7 @@ def answers_of(
     found = dict(zip(table.paths, table.scores, strict=True))
     cells = {n: found[data.paths[n]] for n in rows if data.paths[n] in found}
     answers = _by_query(data, part, asked, cells)
-    return Answers(answers.queries, table.skips, table.computed, table.known)
+    return replace(answers, skips=table.skips, computed=table.computed, known=table.known)
 
 
 @contextmanager
