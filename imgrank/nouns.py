@@ -31,7 +31,8 @@ _ENDINGS = (  # of what may be a plural, and what stands there in the singular
 )
 _ARTICLES = ("a", "an", "the", "all", "any", "some", "visible", "present")
 _LINKS = ("of", "in", "on", "with", "that", "are", "is", "made", "colored")
-_SAY_NOTHING = frozenset((*_ARTICLES, *_LINKS))
+_ANYTHING = ("object", "objects", "thing", "things", "item", "items")
+_SAY_NOTHING = frozenset((*_ARTICLES, *_LINKS, *_ANYTHING))
 
 
 def plural(one: str) -> str:
@@ -46,8 +47,9 @@ def plural(one: str) -> str:
 def same_things(one: str, other: str) -> bool:
     """Whether two phrases name the same things but for case, number, articles and word order.
 
-    "a cat" and "Cats"; "red objects", "objects in red" and "objects that are red". Words that
-    only join others ("in", "of", "that are") are passed over.
+    "a cat" and "Cats"; "red objects", "things in red" and "objects that are red"; "cubes" and
+    "objects in cube". Words that only join others or stand for anything are passed over, unless
+    there are no others.
     """
     mine, theirs = _words(one), _words(other)
     if len(mine) != len(theirs) or not mine:

@@ -44,6 +44,9 @@ def test_plural(one: str, many: str) -> None:
         ("horses", "horse"),
         ("sheep", "sheep"),
         ("the all", "all the"),
+        ("red things", "objects in red"),
+        ("cubes", "objects in cube"),
+        ("things", "the things"),
     ],
 )
 def test_the_same_things(one: str, other: str) -> None:
@@ -57,6 +60,8 @@ def test_the_same_things(one: str, other: str) -> None:
         ("cats", "dogs"),
         ("dogs", "hot dogs"),
         ("objects", "red objects"),
+        ("objects", "things"),
+        ("red cubes", "objects in red"),
         ("cubs", "cubes"),
         ("cones", "cons"),
         ("glass", "glare"),

@@ -23,6 +23,7 @@ torch.
                 no other word. Absent: any subject, or none
     closeness   prompt for "closest to 3 dogs": "sort images by closeness to {n} {}."; the score is
                 then minus the distance to n, in `unit`. Absent: the distance of the score to 3
+    closeness_to    the highest n that was trained; absent: 12, the paper's
     classes     names of the classes 0, 1, ... if scores are such indices; then no number in the
                 task's unit can be asked for
     offset, scale   the head was trained on (value - offset) / scale: its answer x scale + offset is
@@ -185,6 +186,7 @@ _TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
     "range": _ends,
     "subjects": _subjects,
     "closeness": _text,
+    "closeness_to": lambda value: isinstance(value, int | float),
     "classes": _texts,
     "note": _text,
     "offset": _number,

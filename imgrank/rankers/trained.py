@@ -27,6 +27,7 @@ __all__ = [
 
 Facts = Mapping[str, Any]
 SHOWN = 5  # subjects that a remark names
+RELATIVE_TO = 12  # the paper's highest n of "closeness to n" (appendix B.1)
 
 
 def trained_for(tasks: Mapping[str, Facts], query: Query) -> bool:
@@ -71,8 +72,14 @@ def trained_subject(facts: Facts, subject: str) -> str | None:
 
 
 def by_closeness(facts: Facts, query: Query) -> bool:
-    """Whether the task has a prompt of its own for being close to a number."""
-    return query.reference is not None and bool(facts.get("closeness"))
+    """Whether the task has a prompt of its own for being close to this number.
+
+    It was trained for whole numbers up to `closeness_to`; others are met by distance.
+    """
+    if query.reference is None or not facts.get("closeness"):
+        return False
+    highest = float(facts.get("closeness_to", RELATIVE_TO))
+    return query.reference.is_integer() and query.reference <= highest
 
 
 def in_unit(facts: Facts, query: Query) -> tuple[float, float]:

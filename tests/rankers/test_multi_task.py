@@ -162,6 +162,24 @@ def test_a_prompt_of_its_own_for_closeness_is_asked_and_its_score_is_the_order()
     assert near.scores == pytest.approx((scores[0], scores[-1]), abs=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("text", "facts", "prompt"),
+    [
+        ("closest to 12 cats", {}, "sort images by closeness to 12 cats."),
+        ("closest to 13 cats", {}, "sort images by the number of cats."),
+        ("closest to 2.5 cats", {}, "sort images by the number of cats."),
+        ("closest to 13 cats", {"closeness_to": 20}, "sort images by closeness to 13 cats."),
+        ("closest to 4 cats", {"closeness_to": 3}, "sort images by the number of cats."),
+    ],
+)
+def test_numbers_that_closeness_was_not_trained_for_are_met_by_distance(
+    text: str, facts: dict[str, int], prompt: str
+) -> None:
+    multi_task(tasks={"count": CLOSE | facts})
+    answer = route(parse(text), load_settings(), "multi").answer
+    assert (answer.prompt, answer.closeness) == (prompt, "closeness" in prompt)
+
+
 def test_compare_uses_the_prompt_of_the_task() -> None:
     multi_task()
     options = Options(settings=load_settings(model="multi"))
