@@ -219,7 +219,8 @@ def with_pictures(
         if processes.first:
             need = sum(map(tokens.to_write, {data.name: data for data in sets.values()}.values()))
             if need:
-                report(f"{need / 1e9:.2f} GB of tokens to compute, kept in {cache}")
+                size = f"{need / 1e9:.1f} GB" if need >= 1e9 else f"{need / 1e6:.1f} MB"
+                report(f"{size} of tokens to compute, kept in {cache}")
             require_space(need, cache)
             made |= {key: tokens.of(data) for key, data in sets.items()}
         processes.wait()

@@ -26,6 +26,7 @@ from toy_training import (
 
 from imgrank.errors import CheckpointError
 from imgrank.evaluate.scoring import score_rows
+from imgrank.models.backbone import Backbone
 from imgrank.train import adapter as recipe
 from imgrank.train import run
 from imgrank.train.adapter_recipe import Config, Source, Task
@@ -300,3 +301,51 @@ def test_warm_start_of_many_queries_takes_one_penalty_of_labelled_rows(tmp_path:
     found = source.linear.weight[0].double()
     torch.testing.assert_close(found / found.norm(), solution / solution.norm(), atol=1e-3, rtol=0)
     assert N == 60
+
+
+def test_a_trained_text_tower_resumes_bit_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tower = Backbone(Path(recipe.__file__).parents[1] / "weights" / "tiny")
+    config = recipe.override(CONFIG, {"model": {"text_width": 256}, "train_text": True, "steps": 3})
+    streams = toy_streams(tmp_path, config)
+
+    def run_to(out: Path) -> recipe.Trained | None:
+        out.mkdir(exist_ok=True)
+        model = recipe.make_model(config, streams, tower)
+        return recipe.train(config, streams, model, out, lambda line: None)
+
+    whole = weights(run_to(tmp_path / "whole"))
+    before = recipe.batch_loss
+
+    def loss(*arguments: Any) -> dict[str, Tensor]:
+        if arguments[3] == 1:
+            signal.raise_signal(signal.SIGINT)
+        return before(*arguments)
+
+    monkeypatch.setattr(recipe, "batch_loss", loss)
+    assert run_to(tmp_path / "parts") is None
+    monkeypatch.setattr(recipe, "batch_loss", before)
+    assert same(weights(run_to(tmp_path / "parts")), whole)
+    start = recipe.make_model(config, streams, tower).state_dict()
+    moved = {name for name in whole if not torch.equal(whole[name], start[name])}
+    assert {"tuned.positional_embedding", "tuned.ln_final.weight"} <= moved
+
+
+def test_a_frozen_projection_of_the_grid_stays_where_it_began(tmp_path: Path) -> None:
+    """Of the tower's own kind it would be; here it begins anywhere."""
+    for trains in (False, True):
+        config = recipe.override(
+            CONFIG,
+            {"model": {"grid_projection": "linear"}, "train_projection": trains, "steps": 2},
+        )
+        streams = toy_streams(tmp_path, config)
+        model = toy_model(config, streams)
+        projection = model.adapter.grid_projection
+        assert projection is not None
+        projection.requires_grad_(config.train_projection)
+        before = projection.linear.weight.clone()
+        out = tmp_path / str(trains)
+        out.mkdir()
+        assert recipe.train(config, streams, model, out, lambda line: None) is not None
+        assert torch.equal(projection.linear.weight, before) != trains

@@ -60,7 +60,7 @@ def test_a_checkpoint_tells_how_it_was_made_and_is_made_once(
     assert first.exit_code == 0, first.output
     assert f"left out: {photographs / 'broken.jpg'}" in first.output
     lines = first.output.splitlines()
-    told = next(n for n, line in enumerate(lines) if "GB of tokens to compute, kept in" in line)
+    told = next(n for n, line in enumerate(lines) if "MB of tokens to compute, kept in" in line)
     done = next(n for n, line in enumerate(lines) if line.startswith("photographs: 32 of 190"))
     assert told < done
     config = read_config(out / "demo", "adapter")
