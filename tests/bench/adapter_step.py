@@ -3,8 +3,9 @@
     python tests/bench/adapter_step.py [--rounds 5] [--threads N] [--device cuda] [--only embedded]
 
 A step reads B = 64 pictures and trains the adapter on one instruction: both heads, both losses,
-backward, AdamW. For P = 49 and 100 image tokens, with the adapter of the embedded backbone's width
-(D = 128) and the released one (D = 768), both of the paper's depth, M = 16, 8 heads, float32:
+backward, AdamW. For P = 49 and 100 image tokens, with the adapter that the recipes train on the
+embedded backbone (D = 128, one layer of each kind) and the released one (D = 768, two layers of
+each kind), both with M = 16, 8 heads, dropout, in float32:
 
 * ours: tokens from the cache on disk, the factorised pair head.
 * direct: the same, but B^2 joint attention maps over 2P tokens (`adapter_direct.py`), all in one
@@ -14,6 +15,8 @@ backward, AdamW. For P = 49 and 100 image tokens, with the adapter of the embedd
   `tiny` at 224 and 320 pixels from decoded pictures in memory, and by a random ConvNeXt-L at 320
   (a sub-batch of pictures is timed and scaled to 64).
 * head: z' -> pair logits -> loss and back, without the encoder in front of it.
+
+The bars are those of D = 128: with D = 768 the encoder's matrix products outweigh either pair head.
 
 The ways take turns; ratios are the median over the rounds, with their range. Memory is the peak of
 a process of its own that runs one step, above what it had before (on CUDA: what torch allocated).
@@ -43,7 +46,7 @@ Step = Callable[[], object]
 class Bench:
     """An adapter with its cached tokens; every way to make a step of it."""
 
-    def __init__(self, P: int, D: int, device: str, folder: Path) -> None:
+    def __init__(self, P: int, D: int, device: str, folder: Path, layers: int = 1) -> None:
         import numpy as np
         import torch
 
@@ -53,7 +56,8 @@ class Bench:
         self.P, self.D, self.device = P, D, device
         torch.manual_seed(0)
         if D == 128:
-            config = AdapterConfig({"grid": 1280}, text_width=256, width=128)
+            depth = {"layers": layers, "encoder_layers": layers}
+            config = AdapterConfig({"grid": 1280}, text_width=256, width=128, **depth)
             text = torch.randn(32, 256)
         else:
             config = AdapterConfig({"grid": 1536}, grid_projection="norm+linear")
@@ -201,12 +205,11 @@ def ratio(what: str, slow: list[float], fast: list[float], bar: float | None = N
     )
 
 
-def speed(
-    P: int, D: int, rounds: int, device: str, folder: Path, clock: Callable[[], float]
-) -> None:
+def speed(P: int, D: int, rounds: int, given: argparse.Namespace, folder: Path) -> None:
     import torch
 
-    bench = Bench(P, D, device, folder)
+    device = given.device
+    bench = Bench(P, D, device, folder, given.layers)
     small = D == 128
     names = ["ours", "direct", "direct by rows", "head ours", "head direct", "head direct by rows"]
     names = [*names, "backbone tiny"] if small else names
@@ -218,28 +221,34 @@ def speed(
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     bench.adapter.train()
     ways = bench.ways(names)
-    if not small:
+    if not small and P == 100:
         ways["convnext"] = convnext(device)
-    found = seconds(ways, rounds, device, clock)
-    print(f"B = {B}, P = {P}, D = {D}")
+    found = seconds(ways, rounds, device, CLOCKS[given.clock])
+    depth = bench.adapter.config.layers
+    print(f"B = {B}, P = {P}, D = {D}, {depth} layer(s) of each kind; {given.clock} seconds")
     for name, spent in found.items():
         if name != "convnext":
             print(f"  {1 / statistics.median(spent):8.3f} steps/s: {name}")
     for name in names:
         kind = name.split()[0]
         if kind == "head" and name != "head ours":
-            bar = BARS["head"] if name == "head direct" else None
+            bar = BARS["head"] if small and name == "head direct" else None
             ratio(f"{name} / ours", found[name], found["head ours"], bar)
         elif name != "ours" and kind != "head":
             bar = BARS["backbone" if kind == "backbone" else "step"]
-            ratio(f"{name} / ours", found[name], found["ours"], None if "rows" in name else bar)
-    if not small:
+            ratio(
+                f"{name} / ours",
+                found[name],
+                found["ours"],
+                bar if small and "rows" not in name else None,
+            )
+    if "convnext" in found:
         scaled = [
             spent * B / SUB_BATCH + own
             for spent, own in zip(found["convnext"], found["ours"], strict=True)
         ]
         ratio(
-            f"backbone ConvNeXt-L at 320 (P = 100; {SUB_BATCH} pictures timed, scaled to {B}) "
+            f"backbone ConvNeXt-L at 320 ({SUB_BATCH} pictures timed, scaled to {B}) "
             f"{1 / statistics.median(scaled):.4f} steps/s / ours", scaled, found["ours"],
         )  # fmt: skip
 
@@ -286,6 +295,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of torch; its own choice if not given")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--layers", type=int, default=1, help="of each kind, with D = 128")
     parser.add_argument("--no-memory", action="store_true", help="speed alone")
     parser.add_argument("--only", choices=["embedded", "released"], help="D = 128, D = 768")
     for hidden in ("--peak", "--sizes", "--folder"):
@@ -306,7 +316,7 @@ def main() -> None:
         for D in widths:
             for P in (49, 100):
                 rounds = given.rounds if D == 128 else max(1, given.rounds // 3)
-                speed(P, D, rounds, given.device, Path(place), CLOCKS[given.clock])
+                speed(P, D, rounds, given, Path(place))
 
 
 def set_threads(threads: int | None) -> None:
