@@ -32,7 +32,11 @@ _ENDINGS = (  # of what may be a plural, and what stands there in the singular
 _ARTICLES = ("a", "an", "the", "all", "any", "some", "visible", "present")
 _LINKS = ("of", "in", "on", "with", "that", "are", "is", "made", "colored")
 _ANYTHING = ("object", "objects", "thing", "things", "item", "items")
-_SAY_NOTHING = frozenset((*_ARTICLES, *_LINKS, *_ANYTHING))
+_SAY_LITTLE = (  # left out if something is left then, in this order
+    frozenset((*_ARTICLES, *_LINKS, *_ANYTHING)),
+    frozenset((*_ARTICLES, *_LINKS)),
+    frozenset[str](),
+)
 
 
 def plural(one: str) -> str:
@@ -65,9 +69,8 @@ def same_things(one: str, other: str) -> bool:
 def _words(phrase: str) -> list[set[str]]:
     """Of every word that says something: its own form and all that may be its singular."""
     words = re.findall(r"[^\W_]+(?:['-][^\W_]+)*", phrase.lower().replace("colour", "color"))
-    return [_forms(word) for word in words if word not in _SAY_NOTHING] or [
-        _forms(word) for word in words
-    ]
+    left = ([word for word in words if word not in some] for some in _SAY_LITTLE)
+    return [_forms(word) for word in next(filter(None, left), [])]
 
 
 def _forms(word: str) -> set[str]:
