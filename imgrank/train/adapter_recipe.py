@@ -212,6 +212,11 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 def fitted(config: Config, backbone: BackboneSpec) -> Config:
     """The recipe with the widths of the backbone. Raises UsageError if they cannot make a model."""
     widths = backbone.widths
+    if "text" not in widths or backbone.grid_tokens is None:
+        raise UsageError(
+            f"{backbone.folder} has no imgrank.json, which tells the sizes of its tokens. Import "
+            "it: imgrank models import backbone."
+        )
     if unknown := [name for name in config.tokens if name not in ("grid", "statistics")]:
         raise UsageError(f"there are no tokens {', '.join(unknown)}, only grid and statistics.")
     if absent := [name for name in config.tokens if name not in widths]:

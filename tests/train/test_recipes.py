@@ -182,6 +182,8 @@ def test_models_that_no_backbone_makes() -> None:
     bare = replace(spec, widths={"grid": 1280, "text": 256})
     with pytest.raises(UsageError, match="the backbone tiny has no tokens statistics"):
         fitted(config, bare)
+    with pytest.raises(UsageError, match=r"has no imgrank\.json"):
+        fitted(config, replace(spec, widths={}, grid_tokens=None))
 
 
 def test_other_data_do_not_inherit_licence_and_notes() -> None:

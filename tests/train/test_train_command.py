@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from test_live import CONVNEXT, clip
 
 from imgrank.cli.train import train
 from imgrank.data import tokens
 from imgrank.errors import DataError, MissingExtra, UsageError
+from imgrank.models.adapter import Adapter, load_adapter
 from imgrank.models.checkpoint import CARD, read_config
 from imgrank.models.checkpoint import CONFIG as CONFIG_FILE
 from imgrank.train import adapter_recipe
+from imgrank.train.live import start_projection
 
 
 @pytest.fixture
@@ -126,6 +130,24 @@ def test_tokens_need_not_be_kept_nor_the_text_tower_frozen(faces: Path, tmp_path
     with safe_open(out / "utkface" / "model.safetensors", "pt") as file:
         own = [name for name in file.keys() if name.startswith("tower.")]  # noqa: SIM118
     assert any(name.endswith("token_embedding.weight") for name in own)
+
+
+def test_the_papers_values_apply_to_a_backbone_of_its_kind(faces: Path, tmp_path: Path) -> None:
+    tower = clip(tmp_path / "convnext", CONVNEXT)
+    words = ["--data", "utkface", "--backbone", str(tower.spec.folder), *SMALL]
+    found = trains(faces, tmp_path / "out", *words, "--set", "model.width=32")
+    assert found.exit_code == 0, found.output
+    model = load_adapter(tmp_path / "out" / "utkface")
+    assert model.config.grid_projection == "norm+linear"
+    assert (model.config.layers, model.config.relational_tokens) == (2, 16)
+    start = Adapter(model.config)
+    start_projection(start, tower, seed=0)
+    assert model.grid_projection is not None
+    assert start.grid_projection is not None
+    for name, value in start.grid_projection.state_dict().items():  # frozen; matrices in float16
+        kept = value.half().float() if value.ndim > 1 else value
+        assert torch.equal(model.grid_projection.state_dict()[name], kept), name
+    assert "offset" not in read_config(tmp_path / "out" / "utkface")["tasks"]["age"]
 
 
 def test_bad_settings_end_before_any_work(photographs: Path, tmp_path: Path) -> None:
