@@ -11,12 +11,14 @@ and `STEP` less for each grade: a convention that puts both on one scale, not an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from imgrank.data.distortions import Version, find_photographs, plan_versions, render
 from imgrank.data.labelled import About, Labelled, Labels, Pixels, ReadOptions
+from imgrank.data.oasis import parts_of
 from imgrank.data.split import Part, split_by_group
 from imgrank.images.decode import decode, to_square
 
@@ -67,7 +69,8 @@ def read_distortions(root: Path, options: ReadOptions) -> Labelled:
     """Graded distortions of the photographs in `root`/oasis and `root`/flickr8k.
 
     Training photographs are cropped, mirrored and distorted at any grade, once by each kind; those
-    of validation and test are as they are, at two whole grades of each kind.
+    of validation and test are as they are, at two whole grades of each kind. Training rows whose
+    photograph is in another part of OASIS itself, which is split by theme, have no label.
     """
     photographs = find_photographs([root / "oasis" / "images", root / "flickr8k" / "images"])
     parts = split_by_group([_name(p) for p in photographs])
@@ -75,7 +78,14 @@ def read_distortions(root: Path, options: ReadOptions) -> Labelled:
     kept = [p for p, part in zip(photographs, parts, strict=True) if part != "train"]
     versions = plan_versions(seen, 1, seed=0, augment=True)
     versions += plan_versions(kept, 2, seed=0, augment=False)
-    return of_versions("distortions", versions)
+    data = of_versions("distortions", versions)
+    oasis = [path for path in photographs if path.is_relative_to(root / "oasis")]
+    held = {path for path, part in zip(oasis, parts_of(oasis), strict=True) if part != "train"}
+    rows = [n for n in data.rows("train") if data.paths[n] in held]
+    (quality,) = data.labels
+    values = quality.values.copy()
+    values[rows] = np.nan  # left out of the rows altogether, they would give kept tokens new names
+    return replace(data, labels=(replace(quality, values=values),))
 
 
 def read_photographs(root: Path, options: ReadOptions) -> Labelled:
