@@ -138,6 +138,8 @@ class Config:
             raise UsageError("a recipe needs at least one of `tokens` and one of `sources`.")
         if self.rank_loss == "none" and not (self.alpha or self.bce):
             raise UsageError("a recipe needs a loss: rank_loss, alpha or bce.")
+        if self.bce and any(getattr(task, "offset", 0) for task in self.tasks.values()):
+            raise UsageError("bce asks whether a target is above 0: no offset goes with it.")
         if self.warm_start and self.features == "pictures":
             raise UsageError("warm_start reads all tokens: features = disk, or warm_start = false.")
         if self.name in ("", ".", "..") or set(self.name) & set("/\\\0\n"):

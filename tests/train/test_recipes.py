@@ -144,6 +144,7 @@ def test_wrong_files(tmp_path: Path) -> None:
         ({"train_text": 1}, "train_text = 1"),
         ({"bce": -1}, "bce = -1 must be 0 or more"),
         ({"rank_loss": "none", "alpha": 0}, "needs a loss"),
+        ({"bce": 1, "tasks": {"age": {"offset": 30}}}, "no offset goes with it"),
         ({"features": "pictures"}, "warm_start = false"),
         ({"model": 3}, "model = 3"),
         ({"model": {"layerz": 3}}, "model.layerz"),
