@@ -20,7 +20,7 @@ from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
-from imgrank.rankers.trained import by_closeness, in_unit, prompt_of, refusal, remarks
+from imgrank.rankers.trained import by_closeness, in_unit, prompt_of, refusal, remarks, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ class AdapterRanker:
         """
         if refusal(self.name, self.tasks, query):
             return None
-        task = self.tasks[query.task or ""]
+        task = self._facts(query)
         closeness = by_closeness(task, query)
         ends = None if closeness else task.get("range")
         return Answer(
@@ -90,13 +90,13 @@ class AdapterRanker:
         if not features:
             return []
         for query in queries:
-            if query.task not in self.tasks:
+            if task_of(self.tasks, query) is None:
                 raise UsageError(f"{self.name} was not trained for '{query.text}'.")
         adapter, tokens = self._load(), self._tokens(features)
         texts = [self._text_tokens(q) for q in queries]  # may load a text tower, on all threads
         with torch.inference_mode(), self._threads():
             heads = [adapter.scores(adapter.encode(tokens, text)) for text in texts]
-        scales = [in_unit(self.tasks[query.task or ""], query) for query in queries]
+        scales = [in_unit(self._facts(query), query) for query in queries]
         columns = [
             (offset + scale * head).tolist() if (offset, scale) != (0, 1) else head.tolist()
             for head, (offset, scale) in zip(heads, scales, strict=True)
@@ -138,7 +138,11 @@ class AdapterRanker:
             return [float(share) for share in win_shares(adapter, summaries)]
 
     def _prompt(self, query: Query) -> str:
-        return prompt_of(self.tasks[query.task or ""], query)
+        return prompt_of(self._facts(query), query)
+
+    def _facts(self, query: Query) -> Mapping[str, Any]:
+        """Of the task that answers it; see `answer`."""
+        return self.tasks[task_of(self.tasks, query) or ""]
 
     def _load(self) -> Adapter:
         if self._adapter is None:

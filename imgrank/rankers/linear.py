@@ -14,7 +14,7 @@ from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
-from imgrank.rankers.trained import refusal, remarks
+from imgrank.rankers.trained import refusal, remarks, task_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,12 +50,13 @@ class LinearRanker:
         """The task's unit and range, if the head is for this task. It reads no prompt."""
         if refusal(self.name, self.tasks, query):
             return None
-        task = self.tasks[query.task or ""]
+        name = task_of(self.tasks, query) or ""
+        task = self.tasks[name]
         return Answer(
             method="linear",
             model=self.name,
             revision=str(self.config["weights"]["sha256"])[:12],
-            prompt=str(query.task),
+            prompt=name,
             unit=task["unit"],
             range=(task["range"][0], task["range"][1]) if task.get("range") else None,
             note=remarks(self.name, task, query),
@@ -68,7 +69,7 @@ class LinearRanker:
         import numpy as np
 
         for query in queries:
-            if query.task not in self.tasks:
+            if task_of(self.tasks, query) is None:
                 raise UsageError(f"{self.name} was not trained for '{query.text}'.")
         if not features:
             return []

@@ -1,17 +1,21 @@
 """What a checkpoint's config says of its tasks, met by what a user asks for. No torch.
 
-The fields of a task are described in `models/checkpoint.py`. The router asks `trained_for`; a
-ranker that was named by the user answers a count of anything, and `remarks` tells what it was
-never trained to count.
+The fields of a task are described in `models/checkpoint.py`. A task that tasks.toml does not know,
+as a CSV file in one's own words gives, is asked for by its prompt. The router asks `trained_for`; a
+ranker that was named by the user answers a count of anything, and `remarks` tells what it was never
+trained to count.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from imgrank.instruction import Query
+from imgrank.errors import InstructionError
+from imgrank.instruction import Query, parse
+from imgrank.instruction import tasks as known_tasks
 from imgrank.nouns import same_things
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "refusal",
     "remarks",
     "subjects_of",
+    "task_of",
     "trained_for",
     "trained_subject",
 ]
@@ -30,29 +35,43 @@ SHOWN = 5  # subjects that a remark names
 RELATIVE_TO = 12  # the paper's highest n of "closeness to n" (appendix B.1)
 
 
+def task_of(tasks: Mapping[str, Facts], query: Query) -> str | None:
+    """The key of the task that a query is about, None if it is none of these.
+
+    Free text is about the task whose prompt reads as the same text, of those that tasks.toml does
+    not know.
+    """
+    if query.task is not None:
+        return query.task if query.task in tasks else None
+    own = (task for task in tasks if task not in known_tasks())
+    return next((task for task in own if _same_text(tasks[task].get("prompt"), query)), None)
+
+
 def trained_for(tasks: Mapping[str, Facts], query: Query) -> bool:
     """Whether a checkpoint with these tasks was trained for just this.
 
     Not for the count of another thing, nor, where scores are indices of classes, for being close
     to a number of the task's own unit.
     """
-    facts = tasks.get(query.task or "")
-    if facts is None or _only_classes(facts, query):
+    task = task_of(tasks, query)
+    if task is None or _only_classes(tasks[task], query):
         return False
+    facts = tasks[task]
     return not subjects_of(facts) or trained_subject(facts, query.subject) is not None
 
 
 def refusal(model: str, tasks: Mapping[str, Facts], query: Query) -> str:
     """Why this checkpoint cannot answer at all, one line; "" if it can."""
-    facts = tasks.get(query.task or "")
-    if facts is None:
-        known = ", ".join(sorted(tasks)) or "nothing else"
+    task = task_of(tasks, query)
+    if task is None:
+        known = ", ".join(sorted(_called(task, tasks[task]) for task in tasks)) or "nothing else"
         return f"{model} was not trained for '{query.text}'; it knows {known}."
+    facts = tasks[task]
     if _only_classes(facts, query):
         listed = ", ".join(f"{index}: {name}" for index, name in enumerate(facts["classes"]))
         return (
-            f"{model} gives {query.task} as one of its classes ({listed}), so no picture can be "
-            f"'{query.text}'. Ask for the order instead: 'by {query.task}'."
+            f"{model} gives {task} as one of its classes ({listed}), so no picture can be "
+            f"'{query.text}'. Ask for the order instead: 'by {task}'."
         )
     return ""
 
@@ -111,6 +130,18 @@ def remarks(model: str, facts: Facts, query: Query) -> str:
             "do not trust these scores unchecked"
         )
     return "; ".join(said)
+
+
+def _same_text(prompt: str | None, query: Query) -> bool:
+    with suppress(InstructionError):
+        meant = parse(prompt or "")
+        return meant.task is None and meant.subject == query.subject
+    return False
+
+
+def _called(task: str, facts: Facts) -> str:
+    """What a user may ask for: the name of a known task, or a prompt."""
+    return task if task in known_tasks() or not facts.get("prompt") else f"'{facts['prompt']}'"
 
 
 def _only_classes(facts: Facts, query: Query) -> bool:
