@@ -5,9 +5,8 @@ above it, after the manner of CLEVR (Johnson et al., CVPR 2017), whose queries t
 in red", "objects in metal", "objects in cube". Flat: circles, squares, triangles and stars on plain
 or patterned backgrounds. `data/raycast.py` draws the former.
 
-The published sets of counts are small here or have labels that are partly wrong; these are neither,
-but are no photographs. A thing that others hide (nearly) wholly is taken out, so that every thing
-that is counted can be seen.
+Their counts are exact, but they are no photographs. A solid of which less than 30 % can be seen is
+taken out. Flat things are told apart by distance: they may overlap a little.
 """
 
 from __future__ import annotations
