@@ -10,30 +10,26 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgrank.errors import InstructionError, NothingReadable, UsageError
 from imgrank.images import ImageFile, Skip
 from imgrank.images.reading import Unreadable, read_file
 from imgrank.images.scan import require, scan
 from imgrank.instruction import Query, parse, parse_by
+from imgrank.opening import open_store
 from imgrank.pipeline import Progress, Table, compute_features, score_files
 from imgrank.rankers.base import Features, FeatureSource, Job, PairwiseRanker, Score
-from imgrank.rankers.load import load_ranker, load_source, route
+from imgrank.rankers.load import load_ranker, load_source, route, sharing
 from imgrank.rankers.source import BackboneSource
 from imgrank.refining import Refine, compare_all, first_of, parse_refine
 from imgrank.refining import check as check_refine
 from imgrank.results.ranking import Column, Row, complete, goodness, parse_top, rank
 from imgrank.saying import announced, lacking, nothing
 from imgrank.settings import Settings, load_settings
-from imgrank.store.store import Store
-
-if TYPE_CHECKING:
-    from imgrank.models.onnx import Engine
 
 __all__ = [
     "Comparison",
@@ -216,7 +212,7 @@ def compare(
     job = route(parse(instruction), settings, options.model)
     _say(options, [job])
     a, b = (_features(path, job) for path in pair)
-    with _open_store(settings, options, [job.ranker.source]):
+    with open_store(settings, [job.ranker.source], options.notify):
         (cell_a,), (cell_b,) = job.ranker.score([a, b], [job.query])
     for path, cell in zip(pair, (cell_a, cell_b), strict=True):
         if cell is None:
@@ -250,7 +246,7 @@ def index(
     settings = options.settings or load_settings()
     files, skips = _scan(paths, options)
     source = load_source(options.model, settings)
-    with _open_store(settings, options, [source]) as store:
+    with open_store(settings, [source], options.notify) as store:
         table = compute_features(
             files,
             source,
@@ -279,14 +275,14 @@ def _score(
     """Scores, what they are of, who was left out; strengths of those that `refine` compares."""
     settings = options.settings or load_settings()
     files, skips = _scan(paths, options)
-    jobs = [route(query, settings, options.model) for query in queries]
+    jobs = sharing([route(query, settings, options.model) for query in queries])
     _say(options, jobs)
     if refine:
         check_refine(jobs, settings)
     columns = [_column(job) for job in jobs]
     strengths: dict[Path, float] = {}
     sources = list({id(job.ranker.source): job.ranker.source for job in jobs}.values())
-    with _open_store(settings, options, sources) as store:
+    with open_store(settings, sources, options.notify) as store:
         table = score_files(files, jobs, store, threads=settings.threads, progress=options.progress)
         if refine:
             columns = [replace(column, refined=refine.first) for column in columns]
@@ -315,38 +311,6 @@ def _scan(
     )
     files = [item for item in found if isinstance(item, ImageFile)]
     return files, [item for item in found if isinstance(item, Skip)]
-
-
-@contextmanager
-def _open_store(
-    settings: Settings, options: Options, sources: Sequence[FeatureSource]
-) -> Iterator[Store]:
-    """The store, in which the sources remember what prompts gave; and what they run on."""
-    backbones = [source for source in sources if isinstance(source, BackboneSource)]
-    engines = [_engine(source, settings, options) for source in backbones]
-    with Store(
-        settings.store_path, feature_budget=settings.feature_budget, notify=options.notify
-    ) as store:
-        for source, engine in zip(backbones, engines, strict=True):
-            source.memory, source.engine = store, engine
-        try:
-            yield store
-        finally:
-            for source in backbones:
-                source.memory = source.engine = None
-
-
-def _engine(source: BackboneSource, settings: Settings, options: Options) -> Engine | None:
-    """Runs a source's models without torch where that is as good; an exported one is the plain
-    backbone's, in float32."""
-    if settings.engine == "torch" or source.overrides:
-        return None
-    from imgrank.models.onnx import open_engine
-
-    plain = settings.precision in ("auto", "float32")
-    return open_engine(
-        settings.cache_dir, source.spec, settings.engine, source.device, plain, options.notify
-    )
 
 
 def _features(path: Path, job: Job) -> Features:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.evaluate.measure import Answered
 from imgrank.images import ImageFile, Skip
 from imgrank.instruction import Query, parse, tasks
+from imgrank.opening import open_store
 from imgrank.pipeline import Progress, default_threads, score_files
-from imgrank.rankers.base import FeatureSource, Job, Ranker, Score
-from imgrank.rankers.load import load_ranker, route
+from imgrank.rankers.base import Job, Score
+from imgrank.rankers.load import load_ranker, route, sharing
 from imgrank.rankers.source import BackboneSource
 from imgrank.settings import Settings
-from imgrank.store.store import Store
 
 __all__ = ["Answers", "Asked", "answers_of", "jobs_for", "query_of", "trained_fold"]
 
@@ -77,21 +76,18 @@ def jobs_for(labels: Sequence[Labels], model: str | None, settings: Settings) ->
     Raises ModelUnavailable if there is no such model, UsageError if it answers none of them.
     """
     trained = () if model is None else getattr(load_ranker(model, settings), "tasks", ())
-    rankers: dict[str, Ranker] = {}  # one for all queries: each would load its own tensors
     jobs, answered, refused = [], [], []
     for each in labels:
         query = query_of(each, trained)
         try:
-            job = route(query, settings, model)
+            jobs.append(route(query, settings, model))
         except (UsageError, ModelUnavailable) as error:
             refused.append((each.key, str(error)))
             continue
-        ranker = rankers.setdefault(job.ranker.identity, job.ranker)
-        jobs.append(Job(job.query, ranker, job.answer))
         answered.append(each)
     if not jobs:
         raise UsageError(f"{model or 'no model here'} answers none of the queries: {refused[0][1]}")
-    return Asked(tuple(answered), tuple(jobs), tuple(refused))
+    return Asked(tuple(answered), tuple(sharing(jobs)), tuple(refused))
 
 
 def trained_fold(jobs: Sequence[Job], data: str) -> int | None:
@@ -127,40 +123,12 @@ def answers_of(
         return replace(_by_query(data, part, asked, made), computed=len(made))
     files = [_file(path) for path in dict.fromkeys(data.paths[n] for n in rows)]
     sources = list({id(job.ranker.source): job.ranker.source for job in asked.jobs}.values())
-    with opened(settings, sources, notify) as store:
+    with open_store(settings, sources, notify) as store:
         table = score_files(files, asked.jobs, store, threads=settings.threads, progress=progress)
     found = dict(zip(table.paths, table.scores, strict=True))
     cells = {n: found[data.paths[n]] for n in rows if data.paths[n] in found}
     answers = _by_query(data, part, asked, cells)
     return replace(answers, skips=table.skips, computed=table.computed, known=table.known)
-
-
-@contextmanager
-def opened(
-    settings: Settings, sources: Sequence[FeatureSource], notify: Callable[[str], None]
-) -> Iterator[Store]:
-    """The store, in which sources remember what prompts gave; they run on what a sort runs on."""
-    backbones = [source for source in sources if isinstance(source, BackboneSource)]
-    budget = settings.feature_budget
-    with Store(settings.store_path, feature_budget=budget, notify=notify) as store:
-        for source in backbones:
-            source.memory, source.engine = store, _engine(source, settings, notify)
-        try:
-            yield store
-        finally:
-            for source in backbones:
-                source.memory = source.engine = None
-
-
-def _engine(source: BackboneSource, settings: Settings, notify: Callable[[str], None]) -> Any:
-    if settings.engine == "torch" or source.overrides:
-        return None
-    from imgrank.models.onnx import open_engine
-
-    plain = settings.precision in ("auto", "float32")
-    return open_engine(
-        settings.cache_dir, source.spec, settings.engine, source.device, plain, notify
-    )
 
 
 def _made(data: Labelled, rows: npt.NDArray[np.intp], asked: Asked) -> Iterator[list[Score | None]]:

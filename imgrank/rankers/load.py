@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_sou
 from imgrank.rankers.trained import refusal, trained_for
 from imgrank.settings import Settings, load_settings
 
-__all__ = ["load_ranker", "load_source", "route"]
+__all__ = ["load_ranker", "load_source", "route", "sharing"]
 
 
 def route(query: Query, settings: Settings, model: str | None = None) -> Job:
@@ -45,6 +45,14 @@ def route(query: Query, settings: Settings, model: str | None = None) -> Job:
                 return _job(query, ranker)
         chosen = _default_for(query, settings)
     return _job(query, load_ranker(chosen, settings))
+
+
+def sharing(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, all of one checkpoint with the same ranker: its tensors are loaded once."""
+    rankers: dict[str, Ranker] = {}
+    return [
+        replace(job, ranker=rankers.setdefault(job.ranker.identity, job.ranker)) for job in jobs
+    ]
 
 
 def load_ranker(name: str, settings: Settings | None = None) -> Ranker:

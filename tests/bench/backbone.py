@@ -35,13 +35,14 @@ INDEX = """
 import sys, time
 import numpy as np
 from imgrank import api
+from imgrank.opening import open_store
 from imgrank.rankers.load import load_source
 from imgrank.settings import load_settings
 options = api.Options(model=sys.argv[2])
 settings = load_settings()
 source = load_source(sys.argv[2], settings)
 size = source.spec.image_size
-with api._open_store(settings, options, [source]):      # loading is not counted, as in plain.py
+with open_store(settings, [source], options.notify):  # loading is not counted, as in plain.py
     source.compute([np.zeros((size, size, 3), np.uint8)] * 8)
 started = time.perf_counter()
 made = api.index(sys.argv[1], options=options)

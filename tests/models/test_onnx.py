@@ -25,6 +25,7 @@ from imgrank.images.decode import decode, to_square
 from imgrank.models.backbone import Backbone
 from imgrank.models.onnx import VERDICT, Engine, Wish, open_engine
 from imgrank.models.spec import read_spec
+from imgrank.opening import open_store
 from imgrank.rankers.source import Overrides
 from imgrank.settings import Settings, load_settings
 from imgrank.store.store import Store
@@ -192,7 +193,7 @@ def test_neither_new_pictures_nor_a_new_instruction_import_torch(cache: Path, ho
 
 def test_a_source_with_tensors_of_its_own_stays_with_torch(tmp_path: Path) -> None:
     source = api.BackboneSource(read_spec(TINY), overrides=Overrides(tmp_path, "0" * 64, text=True))
-    with api._open_store(settings(tmp_path, "onnx"), api.Options(), [source]):
+    with open_store(settings(tmp_path, "onnx"), [source], print):
         assert source.engine is None
         assert source.memory is not None
     assert source.memory is None

@@ -12,6 +12,7 @@ from multi_task import AGE, COUNT, TASKS, multi_task
 from imgrank import Options, compare, sort
 from imgrank.errors import CheckpointError, UsageError
 from imgrank.instruction import parse
+from imgrank.models.adapter import Adapter, load_adapter
 from imgrank.models.registry import entries
 from imgrank.nouns import same_things
 from imgrank.rankers import load
@@ -125,6 +126,20 @@ def test_several_criteria_cost_one_pass_over_the_pictures(monkeypatch: pytest.Mo
     assert sum(computed) == 13  # those were known by then
     again = sort(PHOTOS, "by the number of dogs", options=options)
     assert (sum(computed), again.computed) == (13, 13)  # a new prompt takes the features kept
+
+
+def test_several_criteria_load_a_checkpoint_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    multi_task()
+    loaded: list[Path] = []
+
+    def counted(folder: Path) -> Adapter:
+        loaded.append(folder)
+        return load_adapter(folder)
+
+    monkeypatch.setattr("imgrank.models.adapter.load_adapter", counted)
+    options = Options(settings=load_settings(model="multi"))
+    sort(PHOTOS, by=["by the number of cats", "by age", "by image quality"], options=options)
+    assert sorted(folder.name for folder in loaded) == ["multi", "tiny-quality"]
 
 
 def test_closest_to_a_number_is_by_distance() -> None:
