@@ -90,14 +90,17 @@ def jobs_for(labels: Sequence[Labels], model: str | None, settings: Settings) ->
     return Asked(tuple(answered), tuple(sharing(jobs)), tuple(refused))
 
 
-def trained_fold(jobs: Sequence[Job], data: str) -> int | None:
-    """The fold that was the test part when the model was trained; None if it does not say."""
+def trained_fold(jobs: Sequence[Job], data: str, folds: int) -> int | None:
+    """The fold that was the test part when the model was trained; None if it does not say.
+
+    folds: how many there are; a config that names another says nothing.
+    """
     for job in jobs:
-        training = getattr(job.ranker, "config", {}).get("training") or {}
-        seen = training.get("data") or {}
-        fold = seen.get(data, {}).get("fold") if isinstance(seen, dict) else None
-        if isinstance(fold, int):
-            return fold
+        found: Any = getattr(job.ranker, "config", {})
+        for key in ("training", "data", data, "fold"):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, int) and 0 <= found < folds:
+            return found
     return None
 
 

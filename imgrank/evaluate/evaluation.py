@@ -126,7 +126,7 @@ def _run(
     data = _read(request, fold, settings, sets)
     labels = _wanted(data, request)
     asked = jobs_for(labels, model, settings)
-    own = trained_fold(asked.jobs, request.data) if folds else None
+    own = trained_fold(asked.jobs, request.data, folds)
     if own is not None and own != fold:
         if request.fold is not None:
             request.notify(f"{asked.name} was trained with fold {own} as its test part: so here")
@@ -214,8 +214,7 @@ def _some(request: Request, lines: Sequence[str]) -> None:
 def _table(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
     first = runs[0]
     name = request.data
-    keys = {key for run in runs for key in (*run.queries, *run.means)}
-    paper = figures_of(name, keys)
+    paper = figures_of(name, _comparable(request, runs))
     note = another_split(name, request.root, request.part, len(first.rounds.rows), request.partial)
     return {
         "format": FORMAT,
@@ -233,6 +232,15 @@ def _table(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
         "paper": paper,
         "paper_note": note if paper else "",
     }
+
+
+def _comparable(request: Request, runs: Sequence[Run]) -> set[str]:
+    """Queries and means that the paper may have figures of: its means are over all its queries."""
+    keys = {key for run in runs for key in run.queries}
+    if request.queries:
+        return keys
+    keys |= {key for run in runs for key in run.means}
+    return keys - {"mean"} if request.attributes else keys
 
 
 def _model(run: Run, part: Part) -> dict[str, Any]:
@@ -274,7 +282,9 @@ def query_row(run: Run, query: Answered, part: Part) -> dict[str, Any]:
 def mean_row(key: str, measured: Measured, run: Run, part: Part) -> dict[str, Any]:
     """With the means of the baselines over the same queries."""
     prefix = key.removeprefix("mean").strip()
-    queries = [q for q in run.answers.queries if q.labels.key.startswith(prefix)]
+    queries = [
+        q for q in run.answers.queries if not prefix or q.labels.key.startswith(f"{prefix}/")
+    ]
     own = [q.labels for q in queries if q.labels.key not in measured.left_out]
     blind = [baseline(run.data, labels, part) for labels in own]
     figures = [name for name in ("mae", "accuracy") if name in measured.values]

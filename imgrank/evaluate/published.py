@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("published.toml")
 
 @cache
 def published() -> Mapping[str, Mapping[str, Any]]:
-    """Data set -> {"test": pictures, if the paper says; "figures": rows}."""
+    """Data set -> what published.toml says of it; its first lines tell what that is."""
     with FILE.open("rb") as file:
         return tomllib.load(file)
 
@@ -45,9 +45,9 @@ def another_split(data: str, root: Path, part: Part, n: int, partial: bool) -> s
     if partial:
         return "some pictures are missing here"
     known = published().get(data, {})
-    expected = known.get("test")
-    if expected is not None and n != expected:
-        return f"another split: {n} pictures here, {expected} in the paper"
+    for key, where in (("test", "in the paper"), ("official", "in the published split")):
+        if n != known.get(key, n):
+            return f"another split: {n} pictures here, {known[key]} {where}"
     if lists := known.get("lists"):
         here = all((place(data, root) / name).is_file() for name in lists)
         return "" if here else "another split than the paper's"

@@ -31,6 +31,7 @@ from imgrank.data.features import TokenSet
 from imgrank.data.tokens import Tokens
 from imgrank.errors import ImgrankError
 from imgrank.evaluate.metrics import bootstrap, pair_accuracy, srcc
+from imgrank.evaluate.record import QUALITY, card_rows
 from imgrank.evaluate.ridge import pooled_features, strongest_ridge
 from imgrank.evaluate.scoring import score_rows
 from imgrank.models.adapter import load_adapter
@@ -109,12 +110,16 @@ def measure(
     return found
 
 
-def record(checkpoint: Path, rows: list[dict[str, Any]], command: str) -> None:
-    """Write the figures into the checkpoint's config and card; the weights stay as they are."""
+def record(checkpoint: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the figures into the checkpoint's config and card; the weights stay as they are.
+
+    Those that were written so before are replaced, those of `imgrank eval` stay.
+    """
     config = read_config(checkpoint, "adapter")
-    for task in config["tasks"].values():
-        task["measured"] = rows
-    card = with_measured((checkpoint / CARD).read_text(encoding="utf-8"), rows, command)
+    facts = config["tasks"]["quality"]
+    facts["measured"] = rows + [row for row in facts.get("measured") or () if "by" in row]
+    card = (checkpoint / CARD).read_text(encoding="utf-8")
+    card = with_measured(card, card_rows(config), QUALITY)
     save_checkpoint(checkpoint, config, load_tensors(checkpoint, as_stored=True), card)
 
 
@@ -158,7 +163,7 @@ def main() -> None:
     for row in rows:
         print(_line(row))
     if options.write:
-        record(options.checkpoint, rows, "python -m imgrank.evaluate.quality")
+        record(options.checkpoint, rows)
 
 
 if __name__ == "__main__":

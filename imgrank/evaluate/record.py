@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from imgrank.models.card import with_measured
 from imgrank.models.checkpoint import CARD, CONFIG, read_config
 from imgrank.models.registry import Entry
 
-__all__ = ["check", "measured_rows", "record"]
+__all__ = ["QUALITY", "card_rows", "check", "measured_rows", "record"]
 
+NAMED = 5  # queries that are named one by one
 QUALITY = "python -m imgrank.evaluate.quality"  # wrote the rows that do not say who did
 
 
@@ -34,8 +35,8 @@ def check(entry: Entry) -> None:
 def record(folder: Path, found: Evaluated, command: str) -> None:
     """Figures of the first model go to `measured` of its tasks and to its card.
 
-    Rows of the same data and part are replaced, others stay. Raises CheckpointError if the folder
-    cannot be written or its card has no place for figures.
+    Rows of the same data, part and queries are replaced, others stay. Raises CheckpointError if
+    the folder cannot be written or its card has no place for figures.
     """
     config = read_config(folder)
     for task, rows in measured_rows(found, command).items():
@@ -47,7 +48,7 @@ def record(folder: Path, found: Evaluated, command: str) -> None:
         facts["measured"] = [*kept, *rows]
     try:
         card = (folder / CARD).read_text(encoding="utf-8")
-        card = with_measured(card, _for_card(config), command)
+        card = with_measured(card, card_rows(config), command)
         write_bytes(folder / CARD, card.encode())
         write_json(folder / CONFIG, config)
     except (OSError, ValueError) as error:
@@ -69,18 +70,28 @@ def measured_rows(found: Evaluated, command: str) -> dict[str, list[dict[str, An
         else:
             several = means({key: run.queries[key] for key in own})
             rows = [mean_row(key, mean, run, part) for key, mean in several.items()]
-        out[task] = [_short(row, run, table, command) for row in rows]
+        part_of = _part_of(run, task, own)
+        out[task] = [_short(row, run, table, part_of, command) for row in rows]
     return out
 
 
+def _part_of(run: Run, task: str, keys: Sequence[str]) -> str:
+    """Which of a task's queries these are, "" for all that the data set has."""
+    known = [labels.key for labels in run.data.labels if labels.task == task]
+    if len(keys) == len(known):
+        return ""
+    return ", ".join(keys) if len(keys) <= NAMED else f"{len(keys)} of {len(known)} queries"
+
+
 def _short(
-    row: Mapping[str, Any], run: Run, table: Mapping[str, Any], command: str
+    row: Mapping[str, Any], run: Run, table: Mapping[str, Any], part_of: str, command: str
 ) -> dict[str, Any]:
     """What of a row goes into a config."""
     fold = "" if run.fold is None else f" of fold {run.fold}"
     split = str(table["split"]).partition(":")[0]
     data = f"{table['data']}, {table['part']} part{fold}" + (f" ({split})" if split else "")
     data += ", pictures missing" if table["partial"] else ""
+    data += f", {part_of}" if part_of else ""
     out: dict[str, Any] = {"data": data, "n": row["n"]}
     if "queries" in row:
         out["queries"] = row["queries"]
@@ -100,7 +111,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _for_card(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def card_rows(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The figures of all tasks as `card.with_measured` takes them."""
     rows = []
     for task, facts in config["tasks"].items():
         for row in facts.get("measured") or ():

@@ -211,6 +211,8 @@ def test_another_split_is_said(tmp_path: Path) -> None:
 
     assert say("koniq", n=2015) == ""
     assert say("koniq", n=2014) == "another split: 2014 pictures here, 2015 in the paper"
+    assert say("clevr", n=15000) == ""
+    assert say("clevr", n=9) == "another split: 9 pictures here, 15000 in the published split"
     assert say("koniq", n=2015, partial=True) == "some pictures are missing here"
     assert say("koniq", "train", 2015).startswith("these are train pictures")
     assert about("utkface").split.startswith("ours")

@@ -108,7 +108,10 @@ CONFIG: dict[str, Any] = {
     "licence": "Apache-2.0; rests on made-up pictures",
     "backbone": {"name": "tiny", "digest": "sha256:00"},
     "model": {"image_widths": {"statistics": 8}},
-    "tasks": {"quality": {"prompt": "sort", "unit": "MOS", "range": [0, 5], "measured": []}},
+    "tasks": {
+        "quality": {"prompt": "sort", "unit": "MOS", "range": [0, 5], "measured": []},
+        "age": {"prompt": "by age", "unit": "years", "range": None, "measured": []},
+    },
 }
 ROW = {
     "data": "made-up",
@@ -126,9 +129,10 @@ def test_record_changes_config_and_card_but_no_weight(tmp_path: Path) -> None:
     assert "Not measured yet." in card
     written = save_checkpoint(tmp_path, CONFIG, {"a": torch.ones(2).half()}, card)
     for _ in range(2):  # the second time replaces the first table
-        record(tmp_path, [ROW], "the command")
+        record(tmp_path, [ROW])
     config = read_config(tmp_path)
     assert config["tasks"]["quality"]["measured"] == [ROW]
+    assert config["tasks"]["age"]["measured"] == []
     assert config["weights"] == written["weights"]
     assert load_tensors(tmp_path, as_stored=True)["a"].dtype == torch.float16
     text = (tmp_path / "README.md").read_text()
@@ -137,6 +141,21 @@ def test_record_changes_config_and_card_but_no_weight(tmp_path: Path) -> None:
         text.count("| made-up | 3 | 0.500 [0.250, 0.750] | 0.250 | [-0.125, +0.500] | - | - |") == 1
     )
     assert text.rstrip().endswith("Made-up pictures.")
+
+
+def test_figures_of_other_commands_are_kept(tmp_path: Path) -> None:
+    found = {"data": "csv, test part", "n": 7, "srcc": 0.75, "by": "imgrank eval --data csv"}
+    tasks = {name: {**facts, "measured": [found]} for name, facts in CONFIG["tasks"].items()}
+    save_checkpoint(
+        tmp_path, CONFIG | {"tasks": tasks}, {"a": torch.ones(2)}, model_card(CONFIG, "", [])
+    )
+    record(tmp_path, [ROW])
+    config = read_config(tmp_path)
+    assert config["tasks"]["quality"]["measured"] == [ROW, found]
+    assert config["tasks"]["age"]["measured"] == [found]
+    text = (tmp_path / "README.md").read_text()
+    for line in ("| quality | csv, test part | 7 |", "| age | csv, test part | 7 |", "| made-up |"):
+        assert line in text
 
 
 def test_a_card_without_a_place_for_figures_is_refused() -> None:
