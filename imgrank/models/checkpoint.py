@@ -235,9 +235,9 @@ def identity(folder: Path, backbone: str = "") -> str:
     config = read_config(folder)
     prompts = {name: task.get("prompt") for name, task in config.get("tasks", {}).items()}
     scales = {
-        name: (task["offset"], task["scale"])
+        name: (task.get("offset", 0), task.get("scale", 1))
         for name, task in config.get("tasks", {}).items()
-        if "offset" in task and "scale" in task
+        if "offset" in task or "scale" in task
     }
     facts = {
         **({"scales": scales} if scales else {}),

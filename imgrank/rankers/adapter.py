@@ -101,12 +101,7 @@ class AdapterRanker:
             (offset + scale * head).tolist() if (offset, scale) != (0, 1) else head.tolist()
             for head, (offset, scale) in zip(heads, scales, strict=True)
         ]
-        if not all(math.isfinite(value) for column in columns for value in column):
-            raise CheckpointError(
-                f"{self.name} gives scores that are no numbers: features of the backbone "
-                f"{self.source.spec.name} went out of float16's range, or weights are damaged. Run "
-                f"`imgrank models verify {self.name}`."
-            )
+        self._check(value for column in columns for value in column)
         return [[Score(value) for value in row] for row in zip(*columns, strict=True)]
 
     def compare(self, first: Features, second: Features, query: Query) -> float | None:
@@ -118,7 +113,9 @@ class AdapterRanker:
             return None
         with torch.inference_mode():
             z = adapter.encode(self._tokens([first, second]), self._text_tokens(query))
-            return float(torch.sigmoid(adapter.pair_logit(z[0], z[1])))
+            probability = float(torch.sigmoid(adapter.pair_logit(z[0], z[1])))
+        self._check([probability])
+        return probability
 
     def strengths(self, chunks: Iterable[Sequence[Features]], query: Query) -> list[float]:
         """The mean probability of each picture to score higher than another one of them.
@@ -135,7 +132,18 @@ class AdapterRanker:
         adapter, text = self._load(), self._text_tokens(query)
         with torch.inference_mode(), self._threads():
             summaries = [adapter.summarise(adapter.encode(self._tokens(f), text)) for f in chunks]
-            return [float(share) for share in win_shares(adapter, summaries)]
+            shares = [float(share) for share in win_shares(adapter, summaries)]
+        self._check(shares)
+        return shares
+
+    def _check(self, values: Iterable[float]) -> None:
+        """Raises CheckpointError unless all are finite: others would be taken for no property."""
+        if not all(map(math.isfinite, values)):
+            raise CheckpointError(
+                f"{self.name} gives scores that are no numbers: features of the backbone "
+                f"{self.source.spec.name} went out of float16's range, or weights are damaged. Run "
+                f"`imgrank models verify {self.name}`."
+            )
 
     def _prompt(self, query: Query) -> str:
         return prompt_of(self._facts(query), query)

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from imgrank.errors import CheckpointError
 from imgrank.instruction import parse
 from imgrank.models.checkpoint import CARD, identity, load_tensors, read_config, save_checkpoint
 from imgrank.models.registry import EMBEDDED
@@ -39,6 +41,28 @@ def test_scores_come_in_the_tasks_unit(scaled: Path) -> None:
 def test_another_scale_is_another_identity(scaled: Path) -> None:
     assert read_config(scaled)["weights"] == read_config(OWN)["weights"]
     assert identity(scaled) != identity(OWN)
+
+
+@pytest.mark.parametrize("facts", [{"offset": 10}, {"scale": 4}])
+def test_half_a_scale_is_one_too(tmp_path: Path, facts: dict[str, float]) -> None:
+    config = read_config(OWN)
+    config["tasks"]["quality"] |= facts
+    save_checkpoint(tmp_path, config, load_tensors(OWN, as_stored=True), "# half\n")
+    assert identity(tmp_path) != identity(OWN)
+
+
+def test_what_is_no_number_is_an_error_and_not_a_missing_property() -> None:
+    source = sources.backbone_source(EMBEDDED / "tiny", "cpu")
+    good = source.compute([source.prepare(PHOTO.read_bytes())])[0]
+    bad = {name: np.full_like(array, np.nan) for name, array in good.items()}
+    ranker = AdapterRanker(OWN, source)
+    for ask in (
+        lambda: ranker.score([good, bad], [QUALITY]),
+        lambda: ranker.compare(good, bad, QUALITY),
+        lambda: ranker.strengths([[good], [bad]], QUALITY),
+    ):
+        with pytest.raises(CheckpointError, match="scores that are no numbers"):
+            ask()
 
 
 def test_a_distance_to_a_number_has_no_offset() -> None:
