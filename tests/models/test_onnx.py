@@ -16,17 +16,16 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import imgrank.models.onnx as onnx
-import imgrank.models.onnx_export as onnx_export
 from imgrank import api
 from imgrank.cli import cli
 from imgrank.errors import MissingExtra
 from imgrank.images.decode import decode, to_square
+from imgrank.models import onnx, onnx_export
 from imgrank.models.backbone import Backbone
 from imgrank.models.onnx import VERDICT, Engine, Wish, open_engine
 from imgrank.models.spec import read_spec
 from imgrank.opening import open_store
-from imgrank.rankers.source import Overrides
+from imgrank.rankers.source import BackboneSource, Overrides
 from imgrank.settings import Settings, load_settings
 from imgrank.store.store import Store
 
@@ -192,7 +191,7 @@ def test_neither_new_pictures_nor_a_new_instruction_import_torch(cache: Path, ho
 
 
 def test_a_source_with_tensors_of_its_own_stays_with_torch(tmp_path: Path) -> None:
-    source = api.BackboneSource(read_spec(TINY), overrides=Overrides(tmp_path, "0" * 64, text=True))
+    source = BackboneSource(read_spec(TINY), overrides=Overrides(tmp_path, "0" * 64, text=True))
     with open_store(settings(tmp_path, "onnx"), [source], print):
         assert source.engine is None
         assert source.memory is not None
