@@ -25,6 +25,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imgrank.errors import MissingExtra
+from imgrank.errors import CheckpointError, MissingExtra
 from imgrank.evaluate.metrics import require_scipy
 from imgrank.evaluate.scoring import Predicted, Question, figures, predict
 from imgrank.models.adapter import Adapter, AdapterConfig
@@ -46,6 +47,7 @@ from imgrank.train.processes import ALONE, Processes, join
 from imgrank.train.run import (
     JsonLines,
     Learner,
+    alone_in,
     cosine_with_warmup,
     load_state,
     polite_stop,
@@ -154,7 +156,7 @@ def train(
     """The loop. model: as it starts, on the device.  out: folder of state, log and plots.
 
     Returns None if it was stopped before the end. Raises CheckpointError if `out` holds the state
-    of other settings.
+    of other settings or a damaged one, and if the loss is no number; DataError on a full disk.
     """
     half = config.precision == "float16"
     learner = Learner(model, config.lr, config.weight_decay, config.average, half)
@@ -171,6 +173,7 @@ def train(
             step = learner.step
             batch = draw(streams, config.batch, config.seed, step)
             parts = batch_loss(config, model, batch, step, processes)
+            require_number(parts["total"], step)
             lr = config.lr * cosine_with_warmup(step, config.steps, config.warmup)
             learner.update(parts["total"], lr, config.clip, processes)
             learner.seconds = before + time.monotonic() - started
@@ -187,6 +190,16 @@ def train(
         return None
     model.load_state_dict(learner.averaged)
     return Trained(model.eval(), learner.seconds, learner.step - first)
+
+
+def require_number(loss: Tensor, step: int) -> None:
+    """Raises CheckpointError if the loss is none: all weights would be lost with the next step."""
+    if not torch.isfinite(loss):
+        raise CheckpointError(
+            f"the loss of step {step + 1} is no number. The same line goes on from the last state, "
+            "and would end the same: use another --out with a smaller lr, or with --set "
+            "precision=float32 if it is another."
+        )
 
 
 def after_step(
@@ -273,14 +286,17 @@ def run(
     report = report if processes.first else silent
     report(processes.about)
     cache = cache or out / "tokens"
+    adapter = make_adapter(config, tower)  # before the tokens, which may take hours
     streams = read_streams(config, root, partial, report, cache, processes)
     out.mkdir(parents=True, exist_ok=True)
-    streams = with_pictures(config, streams, tower, cache, report, processes)
-    model = make_model(config, streams, tower).to(processes.device)
-    trained = train(config, streams, model, out, report, processes)
-    if trained is not None and processes.first:
-        write_checkpoint(out / config.name, config, streams, tower.spec, trained, command, report)
-    processes.wait()
+    with alone_in(out) if processes.first else nullcontext():
+        streams = with_pictures(config, streams, tower, cache, report, processes)
+        model = make_model(config, adapter, streams, tower).to(processes.device)
+        trained = train(config, streams, model, out, report, processes)
+        if trained is not None and processes.first:
+            folder, spec = out / config.name, tower.spec
+            write_checkpoint(folder, config, streams, spec, trained, command, report)
+        processes.wait()
     processes.leave()
     return None if trained is None else out / config.name
 
@@ -296,13 +312,21 @@ def silent(line: str) -> None:
     """The other processes say nothing."""
 
 
-def make_model(config: Config, streams: Sequence[Stream], tower: Backbone) -> Model:
-    """The adapter as it starts, and the text of all prompts or the tower that makes it."""
+def make_adapter(config: Config, tower: Backbone) -> Adapter:
+    """The adapter before it has seen any picture. Raises UsageError if the backbone does not have
+    the projection of the grid that it begins with."""
     torch.manual_seed(config.seed)
     adapter = Adapter(AdapterConfig.from_dict(config.model))
     if adapter.grid_projection is not None:
         start_projection(adapter, tower, config.seed)
         adapter.grid_projection.requires_grad_(config.train_projection)
+    return adapter
+
+
+def make_model(
+    config: Config, adapter: Adapter, streams: Sequence[Stream], tower: Backbone
+) -> Model:
+    """The adapter as it starts, and the text of all prompts or the tower that makes it."""
     if config.warm_start:
         warm_start(adapter, streams)
     if config.train_text:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -20,13 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imgrank.errors import CheckpointError
+from imgrank.errors import CheckpointError, DataError, UsageError
+from imgrank.models.atomic import write_bytes
 from imgrank.train.processes import ALONE, Processes
 
 __all__ = [
     "JsonLines",
     "Learner",
     "Stop",
+    "alone_in",
     "cosine_with_warmup",
     "load_state",
     "optimiser",
@@ -59,6 +63,29 @@ def polite_stop() -> Iterator[Stop]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder until this one ends, in whatever way it ends.
+
+    Raises UsageError if one is at work there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"another training is at work in {folder}. Wait for it, or use another --out."
+        ) from None
+    except (NotImplementedError, OSError):
+        pass  # some file systems of clusters have no locks
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Learner:
@@ -145,20 +172,38 @@ def optimiser(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.A
 
 
 def save_state(path: Path, recipe: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a training state; the old one stays until the new one is complete."""
+    """Write a training state; the old one stays until the new one is complete and on the disk.
+
+    Raises DataError if it cannot be written.
+    """
     partial = path.with_name(path.name + ".part")
-    torch.save({**state, "recipe": json.dumps(recipe, sort_keys=True)}, partial)
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            torch.save({**state, "recipe": json.dumps(recipe, sort_keys=True)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch has its own words for a full disk
+        partial.unlink(missing_ok=True)
+        raise DataError(
+            f"the state of the training cannot be written to {path}: {error}. The one before is "
+            "kept; make room on the disk and run the same line to go on from there."
+        ) from error
 
 
 def load_state(path: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state at `path`, None if there is none.
 
-    Raises CheckpointError if it belongs to a run with other settings.
+    Raises CheckpointError if it belongs to a run with other settings, or is damaged.
     """
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is damaged. Delete it; the training then starts again. ({error})"
+        ) from error
     if state.get("recipe") != json.dumps(recipe, sort_keys=True):
         raise CheckpointError(
             f"{path} is of a run with other settings. Use them, another --out, or delete it."
@@ -167,19 +212,31 @@ def load_state(path: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 class JsonLines:
-    """A log of one JSON object a line. Lines at or after the step of a resumed run are dropped."""
+    """A log of one JSON object a line.
+
+    Of a resumed run, lines behind its step are dropped; so is what is no whole line, as a killed
+    process may leave it.
+    """
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = []
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+        write_bytes(path, "".join(line + "\n" for line in kept).encode())
 
     def write(self, row: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of the log; infinite for what is no whole line."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:

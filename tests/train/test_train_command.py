@@ -6,13 +6,14 @@ import shutil
 import sys
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
-from test_live import CONVNEXT, clip
+from test_live import CONVNEXT, VIT, clip
 
 from imgrank.cli.train import train
 from imgrank.data import tokens
@@ -148,6 +149,24 @@ def test_the_papers_values_apply_to_a_backbone_of_its_kind(faces: Path, tmp_path
         kept = value.half().float() if value.ndim > 1 else value
         assert torch.equal(model.grid_projection.state_dict()[name], kept), name
     assert "offset" not in read_config(tmp_path / "out" / "utkface")["tasks"]["age"]
+
+
+def test_a_vit_brings_its_own_projection_or_is_refused_before_any_work(
+    faces: Path, tmp_path: Path
+) -> None:
+    tower = clip(tmp_path / "vit", VIT)
+    words = ["--data", "utkface", "--backbone", str(tower.spec.folder), *SMALL]
+    words += ["--set", "model.grid_projection=linear"]
+    refused = trains(faces, tmp_path / "out", *words)
+    assert isinstance(refused.exception, UsageError)
+    assert "projection of the grid" in str(refused.exception)
+    assert not (tmp_path / "out").exists()
+    found = trains(faces, tmp_path / "out", *words, "--set", "model.width=16")
+    assert found.exit_code == 0, found.output
+    model = load_adapter(tmp_path / "out" / "utkface")
+    assert model.grid_projection is not None
+    projection: Any = tower.visual
+    assert torch.equal(model.grid_projection.linear.weight, projection.proj.T.half().float())
 
 
 def test_bad_settings_end_before_any_work(photographs: Path, tmp_path: Path) -> None:
