@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from model_folders import PHOTOS, Run, put, runner
+from multi_task import AGE, COUNT, multi_task
 
 from imgrank.settings import load_settings
 
@@ -73,3 +74,28 @@ def test_a_typo_in_the_file_is_no_task(run: Run) -> None:
         assert "imgrank models default --unset --task defualt" in result.stderr
     assert run("models", "default", "--unset", "--task", "defualt").exit_code == 0
     assert run("models", "default").exit_code == 0
+
+
+def test_a_model_for_ones_own_words_answers_to_these(run: Run) -> None:
+    own = {"how-cosy": AGE | {"prompt": "how cosy it looks"}}
+    multi_task(tasks=own)
+    result = run("models", "default", "multi")
+    assert result.exit_code == 0
+    assert "multi now answers 'how cosy it looks'" in result.stderr
+    for wish, model in (("how cosy it is", "adapter multi"), ("a cat", "zero-shot tiny")):
+        assert model in run("sort", str(PHOTOS), wish, "-f", "paths").stderr
+    line = next(t for t in run("models", "info", "multi").stdout.splitlines() if "next:" in t)
+    assert line == 'next: imgrank sort PHOTOS "how cosy it looks" --model multi'
+
+
+def test_known_tasks_beside_own_words_alone_become_defaults(run: Run) -> None:
+    multi_task(tasks={"how-cosy": AGE | {"prompt": "how cosy it looks"}, "age": AGE})
+    result = run("models", "default", "multi")
+    assert load_settings().models == {"age": "multi"}
+    assert "for 'how cosy it looks' it is asked with --model multi alone" in result.stderr
+
+
+def test_the_next_step_of_a_counter_counts_what_it_was_trained_for(run: Run) -> None:
+    multi_task(tasks={"count": COUNT | {"subjects": ["spheres"]}})
+    shown = run("models", "info", "multi").stdout
+    assert 'imgrank sort PHOTOS "by the number of spheres" --model multi' in shown

@@ -46,7 +46,7 @@ def compare(
     With an adapter, the winner and the probability that FIRST comes before SECOND are those of its
     pairwise head, which sees both pictures at once; other rankers compare their scores and give
     no probability, nor does any for "closest to 3 dogs" unless it was trained for closeness. No
-    winner: both score the same. Nothing is kept or looked up.
+    winner: both score the same. No score is kept or looked up.
     """
     from imgrank import api
 

@@ -21,8 +21,8 @@ def default(name: str | None, task: str | None, unset: bool) -> None:
     """Choose the model that answers without --model; without NAME, show what was chosen.
 
     A backbone becomes the default for words: of all that is neither measured from the pixels nor
-    has a trained model; a model that was trained for tasks, of these. The choice is written into
-    config.toml, whose comments stay.
+    has a trained model; a model that was trained for tasks, of these; one that was trained for your
+    own words alone, of those words. The choice is written into config.toml, whose comments stay.
     """
     from imgrank.models import defaults
     from imgrank.models.registry import find
@@ -47,7 +47,7 @@ def default(name: str | None, task: str | None, unset: bool) -> None:
         defaults.check(entry, task)
         keys = [task]
     else:
-        keys = [defaults.ELSE] if entry.kind == "backbone" else list(entry.tasks)
+        keys = defaults.keys_of(entry)
     for key in keys:
         if key != defaults.ELSE:
             defaults.check(entry, key)
@@ -56,8 +56,11 @@ def default(name: str | None, task: str | None, unset: bool) -> None:
     path = defaults.set_defaults(settings, dict.fromkeys(keys, called))
     for key in keys:
         _say(f'{path}: [models] {key} = "{called}"')
+    words = [f"'{each}'" for each in defaults.own_words(entry)]
     if defaults.ELSE in keys:
-        _say(f"{called} now answers whatever goes by words")
+        _say(f"{called} now answers {', '.join(words) or 'whatever goes by words'}")
+    elif words and not task:
+        _say(f"for {', '.join(words)} it is asked with --model {called} alone")
 
 
 def _unset(task: str | None) -> None:

@@ -73,7 +73,7 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
         lines.append(
             f'A ranking adapter on the backbone `{config["backbone"]["name"]}` for "{task}": '
             f'instruction "{facts["prompt"]}", scores in {facts["unit"] or "no unit"}{scale}, '
-            "the higher the better."
+            "the highest first."
         )
     lines += ["", "## Training", "", *(f"- {line}" for line in training)]
     lines += ["", "## Measured", "", BEGIN, "Not measured yet.", END, "", notes.strip(), ""]

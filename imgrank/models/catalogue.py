@@ -129,14 +129,16 @@ def unfinished(settings: Settings) -> Mapping[str, int]:
 def _example(known: Known) -> str:
     """An instruction that this model answers: "by image quality", "a cat"."""
     for task in known.tasks:
+        facts = known.tasks[task]
         if task == "count":
-            return "by the number of cats"
-        if task in tasks():
-            return f"by {max(tasks()[task].phrases[:2], key=len)}"
-        prompt = str(known.tasks[task].get("prompt") or task)
+            wish = f"by the number of {next(iter(facts.get('subjects') or ['cats']))}"
+        elif task in tasks():
+            wish = f"by {max(tasks()[task].phrases[:2], key=len)}"
+        else:
+            wish = str(facts.get("prompt") or task)
         # It is printed within quotes, to be copied into a shell, and others wrote it.
-        if prompt.isprintable() and not set(prompt) & set('"$`\\!'):
-            return prompt
+        if wish.isprintable() and not set(wish) & set('"$`\\!'):
+            return wish
     return "a cat"
 
 

@@ -19,7 +19,7 @@ from imgrank.models.registry import Entry
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
-__all__ = ["ELSE", "check", "check_keys", "set_defaults", "unset_defaults"]
+__all__ = ["ELSE", "check", "check_keys", "keys_of", "own_words", "set_defaults", "unset_defaults"]
 
 ELSE = "default"
 
@@ -31,6 +31,17 @@ def check(entry: Entry, task: str) -> None:
     if entry.kind != "backbone" and task not in entry.tasks:
         answers = ", ".join(entry.tasks) or "nothing that it names"
         raise UsageError(f"{entry.name} was not trained for {task}; it answers {answers}.")
+
+
+def keys_of(entry: Entry) -> list[str]:
+    """What a model becomes the default of: its known tasks, or `ELSE` if it has none."""
+    return [task for task in entry.tasks if task in tasks()] or [ELSE]
+
+
+def own_words(entry: Entry) -> list[str]:
+    """Prompts of its tasks that tasks.toml does not know: instructions in somebody's own words."""
+    own = {task: facts for task, facts in entry.tasks.items() if task not in tasks()}
+    return [str(facts.get("prompt") or task) for task, facts in own.items()]
 
 
 def check_keys(settings: Settings) -> None:

@@ -80,8 +80,8 @@ def test_a_config_of_many_tasks() -> None:
     assert (facts["training"]["seed"], facts["training"]["steps"]) == (4, 6)
     assert facts["backbone"]["tokens"] == ["grid", "statistics"]
     card = model_card(facts, "notes", [])
-    assert "scores in no unit, the higher the better" in card
-    assert "scores in age group (0 to 5), the higher the better" in card
+    assert "scores in no unit, the highest first" in card
+    assert "scores in age group (0 to 5), the highest first" in card
 
 
 def read_as(found: dict[str, Labelled], monkeypatch: pytest.MonkeyPatch) -> None:
