@@ -97,7 +97,7 @@ def eval(
         settings = options.settings
         assert settings is not None
         entry = _to_write(models, settings) if write else None
-        _check_scatter(scatter)
+        plots = _plots(scatter, len(models)) if scatter is not None else []
         from imgrank.evaluate.evaluation import Request, evaluate
 
         request = Request(
@@ -117,8 +117,8 @@ def eval(
         found = evaluate(request, settings)
         reporter.stop()
         out.stream.write(_rendered(found.table, out.format).encode())
-        if scatter is not None:
-            _draw(found, scatter)
+        if plots:
+            _draw(found, plots)
         if entry is not None:
             from imgrank.evaluate.record import record
 
@@ -140,26 +140,27 @@ def _to_write(models: Sequence[str], settings: Settings) -> Entry:
     return entry
 
 
-def _check_scatter(path: Path | None) -> None:
-    if path is None:
-        return
+def _plots(path: Path, models: int) -> list[Path]:
+    """One a model; of several, its number goes into the file's name."""
     from imgrank.evaluate.scatter import require_matplotlib
 
     require_matplotlib()
     if path.suffix.lower() != ".png":
         raise UsageError(f"--scatter writes a PNG; {path} has another suffix.")
-    if path.exists():
-        raise UsageError(f"{path} exists already; imgrank overwrites nothing.")
+    several = range(1, models + 1) if models > 1 else ()
+    plots = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in several] or [path]
+    for plot in plots:
+        if plot.exists():
+            raise UsageError(f"{plot} exists already; imgrank overwrites nothing.")
+    return plots
 
 
-def _draw(found: Evaluated, path: Path) -> None:
-    """One plot a model; of several, its number goes into the file's name."""
+def _draw(found: Evaluated, plots: Sequence[Path]) -> None:
     from imgrank.evaluate.scatter import draw
 
-    for number, run in enumerate(found.runs, start=1):
-        name = path.name if len(found.runs) == 1 else f"{path.stem}-{number}{path.suffix}"
+    for run, path in zip(found.runs, plots, strict=True):
         title = f"{found.table['data']}, {found.table['part']} part: {run.name}"
-        draw(run.answers.queries, title, path.with_name(name))
+        draw(run.answers.queries, title, path)
 
 
 def _rendered(table: Mapping[str, Any], format_: str) -> str:

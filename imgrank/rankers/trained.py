@@ -132,9 +132,10 @@ def remarks(model: str, facts: Facts, query: Query) -> str:
     return "; ".join(said)
 
 
-def _same_text(prompt: str | None, query: Query) -> bool:
+def _same_text(prompt: object, query: Query) -> bool:
+    """prompt: of a config that others wrote."""
     with suppress(InstructionError):
-        meant = parse(prompt or "")
+        meant = parse(prompt if isinstance(prompt, str) else "")
         return meant.task is None and meant.subject == query.subject
     return False
 

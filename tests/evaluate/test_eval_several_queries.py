@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from multi_task import multi_task
 from PIL import Image
 
+from imgrank.cli.eval import eval as command
 from imgrank.data import catalogue
 from imgrank.data.labelled import About, Labelled, Labels, ReadOptions
+from imgrank.errors import UsageError
 from imgrank.evaluate import published
 from imgrank.evaluate.evaluation import Evaluated, Request, evaluate
 from imgrank.evaluate.record import record
@@ -92,6 +95,21 @@ def test_figures_of_one_query_are_not_those_of_all(solids: Path, model: Path) ->
         "oasis, test part of fold 0, color/red",
     ]
     assert [row.get("queries") for row in measured] == [None, 2, 1, 3, None]
+
+
+def test_plots_of_several_models_overwrite_nothing(
+    solids: Path, model: Path, tmp_path: Path
+) -> None:
+    target, second = tmp_path / "plot.png", tmp_path / "plot-2.png"
+    line = ["--data", "oasis", "--root", str(solids), "--rounds", "10", "--scatter", str(target)]
+    line += ["--model", str(model), "--model", "tiny"]
+    assert CliRunner().invoke(command, line).exit_code == 0
+    assert {path.name for path in tmp_path.glob("plot*")} == {"plot-1.png", "plot-2.png"}
+    (tmp_path / "plot-1.png").unlink()
+    before = second.read_bytes()
+    result = CliRunner().invoke(command, line)
+    assert isinstance(result.exception, UsageError)
+    assert (second.read_bytes(), len(list(tmp_path.glob("plot*")))) == (before, 1)
 
 
 @pytest.mark.parametrize(
