@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,11 +24,15 @@ import torch
 
 from imgrank.data.labelled import Labelled, Labels, Pixels
 from imgrank.data.split import Part
+from imgrank.errors import CheckpointError, DataError
+from imgrank.models.atomic import write_bytes
 
 __all__ = ["Pictures", "TokenCache", "TokenLayout", "TokenSet", "fill", "locate", "open_cache"]
 
 Tokens = npt.NDArray[np.float16]
 CHUNK = 32
+HEADER = 128  # bytes of numpy's before the numbers
+TOKENS, DONE, META = "tokens.npy", "done.npy", "meta.json"
 
 
 class ImageEncoder(Protocol):
@@ -58,27 +63,66 @@ class TokenLayout:
 
 
 class TokenCache:
-    """An open cache. `path` is its own folder; `missing` the pictures still to compute."""
+    """An open cache. `path` is its own folder; `missing` the pictures still to compute.
+
+    Its whole size is reserved on the disk: a memory-mapped file that meets a full disk while it is
+    written would end the process without a word.
+    Raises DataError if there is no such room, or if the files are damaged.
+    """
 
     def __init__(self, path: Path, layout: TokenLayout, pictures: int) -> None:
         self.path, self.layout, self.pictures = path, layout, pictures
-        mode = "r+" if (path / "done.npy").is_file() else "w+"
-        if mode == "w+":
-            path.mkdir(parents=True, exist_ok=True)
         shape = (pictures, layout.views, layout.numbers)
-        self._tokens = _memmap(path / "tokens.npy", mode, np.float16, shape)
-        self._done = _memmap(path / "done.npy", mode, np.uint8, (pictures,))
+        tokens, done = path / TOKENS, path / DONE
+        try:
+            if not done.is_file():
+                path.mkdir(parents=True, exist_ok=True)
+                np.lib.format.open_memmap(tokens, "w+", dtype=np.float16, shape=shape)
+                _reserve(tokens)
+                partial = done.with_name("part.npy")
+                np.save(partial, np.zeros(pictures, dtype=np.uint8))
+                partial.replace(done)  # last: without it all of this begins anew
+            if (  # numpy would make a file longer that was cut short
+                tokens.stat().st_size < HEADER + layout.bytes_for(pictures)
+                or done.stat().st_size < HEADER + pictures
+            ):
+                raise ValueError
+            self._tokens = np.load(tokens, mmap_mode="r+")
+            self._done = np.load(done, mmap_mode="r+")
+            if (self._done == 0).any():
+                _reserve(tokens)
+        except OSError as error:
+            if not done.is_file():
+                tokens.unlink(missing_ok=True)
+            size = layout.bytes_for(pictures) / 1e9
+            raise DataError(
+                f"{size:.1f} GB of tokens cannot be kept in {path}: {error.strerror}. Name a "
+                "folder on another disk: --cache."
+            ) from error
+        except (ValueError, EOFError) as error:
+            raise DataError(f"the tokens in {path} are damaged. Delete that folder.") from error
+        if (self._tokens.shape, self._done.shape) != (shape, shape[:1]):
+            raise DataError(f"the tokens in {path} are damaged. Delete that folder.")
 
     @property
     def missing(self) -> list[int]:
         return [int(n) for n in np.flatnonzero(self._done == 0)]
 
     def put(self, indices: Sequence[int], rows: Sequence[Sequence[Mapping[str, Tokens]]]) -> None:
-        """Store the views of each picture; marked as done only after the tokens are written."""
+        """Store the views of each picture; marked as done only after the tokens are written.
+
+        Raises CheckpointError for tokens that are no numbers, as those beyond float16.
+        """
         for index, views in zip(indices, rows, strict=True):
             for view, features in enumerate(views):
-                flat = [np.asarray(features[name]).ravel() for name, _, _ in self.layout.sources]
-                self._tokens[index, view] = np.concatenate(flat)
+                named = [np.asarray(features[name]).ravel() for name, _, _ in self.layout.sources]
+                flat = np.concatenate(named)
+                if not np.isfinite(flat).all():
+                    raise CheckpointError(
+                        f"the tokens of picture {index} of this set are no numbers in float16, as "
+                        "they are kept: the backbone is damaged, or none whose tokens can be used."
+                    )
+                self._tokens[index, view] = flat
         self._tokens.flush()
         self._done[list(indices)] = 1
         self._done.flush()
@@ -149,7 +193,8 @@ def open_cache(folder: Path, tower: str, keys: Sequence[str], layout: TokenLayou
     """The cache of these pictures inside `folder`, see `locate`; created empty if not there."""
     path, facts = locate(folder, tower, keys, layout)
     cache = TokenCache(path, layout, len(keys))
-    (path / "meta.json").write_text(facts + "\n", encoding="utf-8")
+    if not (path / META).is_file():
+        write_bytes(path / META, f"{facts}\n".encode())
     return cache
 
 
@@ -204,7 +249,8 @@ def fill(
             progress(done, cache.pictures)
 
 
-def _memmap(path: Path, mode: str, dtype: type, shape: tuple[int, ...]) -> Any:
-    if mode == "r+":
-        return np.load(path, mmap_mode="r+")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+def _reserve(path: Path) -> None:
+    """Room on the disk for all of a file; what is written in it stays. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imgrank.data.features import TokenLayout, TokenSet, fill, locate, open_cache
+from imgrank.data.features import DONE, TOKENS, TokenLayout, TokenSet, fill, locate, open_cache
 from imgrank.data.labelled import Labelled
 from imgrank.errors import DataError
 from imgrank.images.reading import DECODE_VERSION
@@ -67,9 +67,19 @@ class Tokens:
         """Bytes that are still to be computed of a set's tokens. Writes nothing."""
         layout = self.layout(data)
         path, _ = locate(self.cache, self._tower, data.keys, layout)
-        if not (path / "done.npy").is_file():
+        if not (path / DONE).is_file():
             return layout.bytes_for(len(data))
         return layout.bytes_for(len(open_cache(self.cache, self._tower, data.keys, layout).missing))
+
+    def to_reserve(self, data: Labelled) -> int:
+        """Bytes that a set's tokens do not have on the disk yet; those of an interrupted run are
+        reserved, though not computed. Writes nothing."""
+        layout = self.layout(data)
+        path, _ = locate(self.cache, self._tower, data.keys, layout)
+        whole = layout.bytes_for(len(data))
+        if not (path / DONE).is_file():
+            return whole
+        return max(0, whole - 512 * (path / TOKENS).stat().st_blocks)
 
     def of(self, data: Labelled) -> TokenSet:
         """The tokens of a set; those that are missing are computed now.

@@ -227,8 +227,15 @@ class JsonLines:
         write_bytes(path, "".join(line + "\n" for line in kept).encode())
 
     def write(self, row: Mapping[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Raises DataError on a full disk."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise DataError(
+                f"{self.path} cannot be written: {error.strerror}. Make room on the disk and run "
+                "the same line to go on from the last state."
+            ) from error
 
 
 def _step_of(line: str) -> float:

@@ -217,11 +217,12 @@ def with_pictures(
     else:
         tokens = Tokens(cache, tower, _by_percent(report), config.tokens)
         if processes.first:
-            need = sum(map(tokens.to_write, {data.name: data for data in sets.values()}.values()))
+            own = {data.name: data for data in sets.values()}.values()
+            need = sum(map(tokens.to_write, own))
             if need:
                 size = f"{need / 1e9:.1f} GB" if need >= 1e9 else f"{need / 1e6:.1f} MB"
                 report(f"{size} of tokens to compute, kept in {cache}")
-            require_space(need, cache)
+            require_space(sum(map(tokens.to_reserve, own)), cache)
             made |= {key: tokens.of(data) for key, data in sets.items()}
         processes.wait()
         made = made or {key: tokens.of(data) for key, data in sets.items()}

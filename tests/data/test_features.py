@@ -1,5 +1,7 @@
 """The token cache: size told beforehand, resumed after an interruption, never mixed up."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from imgrank.data.features import CHUNK, TokenCache, TokenLayout, fill, open_cache
+from imgrank.errors import CheckpointError, DataError
 
 LAYOUT = TokenLayout((("grid", 4, 3), ("statistics", 1, 2)), mirrored=True)
 N = CHUNK + 8
@@ -87,3 +90,52 @@ def test_without_mirrored_views_the_plain_one_answers(tmp_path: Path) -> None:
     cache = open_cache(tmp_path, "tower", KEYS[:2], layout)
     fill(cache, Encoder(), picture)
     assert cache.batch([1], mirror=[True])["statistics"][0, 0].tolist() == [1, 101]
+
+
+def test_room_is_taken_before_the_first_token(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path, "tower", [str(n) for n in range(40_000)], LAYOUT)
+    assert (cache.path / "tokens.npy").stat().st_blocks * 512 >= LAYOUT.bytes_for(40_000)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full, raising=False)
+        with pytest.raises(DataError, match=r"No space left on device.*--cache"):
+            opened(tmp_path)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+    fill(opened(tmp_path), Encoder(), picture)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    assert opened(tmp_path).missing == []  # a whole cache needs no more
+
+
+def test_a_cache_that_was_cut_short_is_told(tmp_path: Path) -> None:
+    path = opened(tmp_path).path
+    whole = {name: (path / name).read_bytes() for name in ("tokens.npy", "done.npy")}
+    for name, content in whole.items():
+        for left in (0, 60, len(content) - 1):
+            (path / name).write_bytes(content[:left])
+            with pytest.raises(DataError, match=r"damaged\. Delete that folder"):
+                opened(tmp_path)
+        (path / name).write_bytes(content)
+    (path / "done.npy").unlink()  # killed before the last file was there: all begins anew
+    assert len(opened(tmp_path).missing) == N
+
+
+def test_tokens_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
+    class TooLarge(Encoder):
+        def encode_images(
+            self, pixels: Sequence[npt.NDArray[np.uint8]]
+        ) -> list[dict[str, npt.NDArray[np.float16]]]:
+            found = super().encode_images(pixels)
+            found[-1]["grid"][3, 2] = np.inf  # what 70,000 is in float16
+            return found
+
+    cache = opened(tmp_path)
+    with pytest.raises(CheckpointError, match="tokens of picture 31 of this set are no numbers"):
+        fill(cache, TooLarge(), picture)
+    assert len(cache.missing) == N

@@ -83,7 +83,7 @@ def test_what_is_still_to_be_written_is_known_beforehand(data: Labelled, tmp_pat
     backbone = Backbone()
     tokens = made(tmp_path, backbone)
     whole = N * 2 * (3 + 3) * 2  # pictures, views, numbers, bytes of a float16
-    assert tokens.to_write(data) == whole
+    assert tokens.to_write(data) == tokens.to_reserve(data) == whole
     assert not (tmp_path / "cache").exists()
     cache = tokens.of(data).cache
     assert backbone.seen == 2 * N
@@ -91,6 +91,7 @@ def test_what_is_still_to_be_written_is_known_beforehand(data: Labelled, tmp_pat
     cache._done[:2] = 0
     cache._done.flush()
     assert tokens.to_write(data) == whole // 3
+    assert tokens.to_reserve(data) == 0  # not computed, but it has its room
     tokens.of(data)
     assert backbone.seen == 2 * N + 2 * 2
     statistics = made(tmp_path, backbone, ["statistics"])
