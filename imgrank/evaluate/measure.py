@@ -51,6 +51,7 @@ __all__ = [
 
 FIGURES = ("srcc", "plcc", "mae", "class_mae", "accuracy", "pair_accuracy")
 ERRORS = ("mae", "class_mae")  # in the unit of the truth
+RATINGS = ("MOS", "")  # units that say nothing without the ends of their scale
 Rows = npt.NDArray[np.intp]
 Vector = npt.NDArray[np.float64]
 
@@ -153,8 +154,15 @@ def measure_query(answered: Answered, rounds: Rounds) -> Measured:
 
 
 def in_unit(answered: Answered) -> bool:
-    """Whether scores and truth are on one scale. Similarity to words is on none."""
-    return answered.answer.unit == answered.labels.unit
+    """Whether scores and truth are on one scale. Similarity to words is on none.
+
+    A mean opinion of 1 to 100 is on another one than that of 0 to 5, if both are known.
+    """
+    answer, labels = answered.answer, answered.labels
+    if answer.unit != labels.unit:
+        return False
+    ends = (answer.range, labels.range)
+    return answer.unit not in RATINGS or None in ends or ends[0] == ends[1]
 
 
 def mean_of(queries: Mapping[str, Measured]) -> Measured:

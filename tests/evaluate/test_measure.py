@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,25 @@ def test_no_error_without_a_common_unit() -> None:
         *("srcc", "plcc", "pair_accuracy")
     }
     assert "accuracy" not in measured(labels([1, 2, 3], unit="years"), [3, 2, 1], "years").values
+
+
+@pytest.mark.parametrize(
+    ("unit", "own", "true", "same"),
+    [
+        ("MOS", (0, 5), (0.0, 5.0), True),
+        ("MOS", (0, 5), (1, 100), False),
+        ("MOS", (0, 5), None, True),
+        ("years", (0, 116), (0, 100), True),
+    ],
+)
+def test_opinions_on_another_scale_have_no_error(
+    unit: str, own: tuple[float, float], true: tuple[float, float] | None, same: bool
+) -> None:
+    column = labels([1, 2, 3], unit=unit, range=true)
+    given = answered(column, [1, 2, 4], unit)
+    given = replace(given, answer=replace(given.answer, range=own))
+    found = measure_query(given, Rounds.of(data(column), np.arange(3), 5, 0))
+    assert ("mae" in found.values) is same
 
 
 def test_undefined_figures_are_null_and_stay_out_of_means() -> None:
