@@ -11,13 +11,15 @@
 `tower.` tensors, `views` how a picture becomes a square. Everything but the tensors is read without
 torch.
 
-`tasks`: key of a known task (tasks.toml) -> what this model gives for it:
+`tasks`: key of a known task (tasks.toml), or of an instruction in somebody's own words, which is
+then its prompt -> what this model gives for it:
 
     prompt      what the text tower was given in training; `{}` in it stands for the subject
     unit        of the scores, "" if they have none
     range       [low, high], the scale's ends; null: open
     order       "descending": higher is better
-    measured    one table a data set: data, n, figures and their 95 % intervals
+    measured    one table a data set, part and choice of queries: data, n, figures and their 95 %
+                intervals, by which command
     subjects    what `{}` was in training: ["cats", "objects in red"], or with other words for
                 them: {"people": ["pedestrians"], "cats": []}. Number, articles and word order need
                 no other word. Absent: any subject, or none

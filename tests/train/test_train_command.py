@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -231,4 +230,3 @@ def test_the_list_names_recipes_and_data_sets() -> None:
     assert found.exit_code == 0
     assert "  koniq: 144000 steps for the backbone convnext-large-320, on koniq" in found.output
     assert "  utkface: UTKFace: aligned crops of faces with their age" in found.output
-    assert shutil.get_terminal_size()
