@@ -133,7 +133,20 @@ def test_an_unknown_name_is_a_usage_error(run: Run) -> None:
 # ---- check ---------------------------------------------------------------------------------------
 
 
-def test_a_complete_set(run: Run, coco: Path) -> None:
+def test_a_part_of_a_published_set_is_told_as_one(run: Run, coco: Path) -> None:
+    result = run("check", "coco")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == (
+        "coco: incomplete against the 123287 published pictures; usable as a part"
+    )
+    found = json.loads(run("check", "coco", "-f", "json").stdout)
+    assert (found["complete"], found["usable"]) == (False, True)
+    (coco / "images" / "2.jpg").unlink()
+    assert run("check", "coco").stdout.splitlines()[0] == "coco: incomplete"
+
+
+def test_a_complete_set(run: Run, coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgrank.data.coco.PUBLISHED", 3)
     result = run("check", "coco")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
@@ -147,7 +160,8 @@ def test_a_complete_set(run: Run, coco: Path) -> None:
     ]
 
 
-def test_a_complete_set_as_json(run: Run, coco: Path) -> None:
+def test_a_complete_set_as_json(run: Run, coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgrank.data.coco.PUBLISHED", 3)
     found = json.loads(run("check", "coco", "--root", str(coco), "--format", "json").stdout)
     assert found["complete"] is True
     assert (found["problem"], found["unreadable"]) == ("", [])

@@ -202,7 +202,8 @@ def check(
     """Say whether a data set is complete, or what is missing; and what is in it.
 
     ROOT is the set's folder or the one that holds it under its NAME. Reads the labels and makes
-    sure that every picture is there. Exit status: 0 complete, 3 incomplete, 2 an unknown NAME.
+    sure that every picture is there. A part of a set whose published size is known is told as such
+    and is no error. Exit status: 0 nothing is missing, 3 incomplete, 2 an unknown NAME.
     """
     from imgrank.cli.options import Notices
     from imgrank.data.check import check as find_out
@@ -219,7 +220,7 @@ def check(
     else:
         for line in _lines(found):
             click.echo(visible(line))
-    return 0 if found.complete else 3
+    return 0 if found.usable else 3
 
 
 def _facts(found: Checked) -> dict[str, Any]:
@@ -228,6 +229,7 @@ def _facts(found: Checked) -> dict[str, Any]:
         "name": found.name,
         "folder": str(found.folder) if found.folder else None,
         "complete": found.complete,
+        "usable": found.usable,
         "problem": found.problem,
         "notes": list(found.notes),
         "pictures": found.parts,
@@ -250,7 +252,10 @@ def _facts(found: Checked) -> dict[str, Any]:
 
 
 def _lines(found: Checked) -> list[str]:
-    lines = [f"{found.name}: {'complete' if found.complete else 'incomplete'}"]
+    state = "complete" if found.complete else "incomplete"
+    if found.usable and found.published:
+        state = f"incomplete against the {found.published} published pictures; usable as a part"
+    lines = [f"{found.name}: {state}"]
     lines += found.problem.split("\n") if found.problem else []
     lines += [f"unreadable: {path}: {reason}" for path, reason in found.unreadable]
     if found.data is None:

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import csv
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from imgrank.data.labelled import About, Labelled, Labels, Pixels, ReadOptions, read_picture
-from imgrank.data.split import split_by_group
+from imgrank.data.labelled import (
+    About,
+    Labelled,
+    Labels,
+    Pixels,
+    ReadOptions,
+    present,
+    read_picture,
+)
+from imgrank.data.split import Part, split_by_group
 from imgrank.errors import DataError
 from imgrank.images.decode import to_square
 
@@ -61,7 +69,7 @@ class Rated:
 
     subject: the prompt up to its first comma; what follows are the adjectives and the style that
     the data set varies. Pictures of one subject are relatives and belong in one part of a split.
-    quality, alignment: mean opinion scores, 0 to 5.
+    quality, alignment: mean opinion scores, 0 to 5.   part: of our split.
     """
 
     path: Path
@@ -69,13 +77,16 @@ class Rated:
     subject: str
     quality: float
     alignment: float
+    part: Part = "train"
 
 
-def read_agiqa3k(root: Path) -> list[Rated]:
+def read_agiqa3k(root: Path, options: ReadOptions | None = None) -> list[Rated]:
     """All rows of `root`/data.csv, in its order.
 
-    Raises DataError if the table, one of its columns, a number or a picture is missing.
+    Raises DataError if the table, one of its columns, a number or (unless `options.partial`) a
+    picture is missing. The split is that of the whole table, whatever is missing.
     """
+    options = options or ReadOptions()
     table = root / "data.csv"
     if not table.is_file():
         raise DataError(f"{table} is missing. Unpack AGIQA-3k as published and name its folder.")
@@ -85,18 +96,21 @@ def read_agiqa3k(root: Path) -> list[Rated]:
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise DataError(f"{table} has no column {', '.join(missing)}; is it AGIQA-3k's?")
-        return [_rated(row, images, f"{table}, row {n}") for n, row in enumerate(reader, start=2)]
+        rated = [_rated(row, images, f"{table}, row {n}") for n, row in enumerate(reader, start=2)]
+    parts = split_by_group([row.subject for row in rated])
+    kept = present("agiqa3k", [row.path for row in rated], options)
+    return [replace(rated[n], part=parts[n]) for n in kept]
 
 
 def read(root: Path, options: ReadOptions) -> Labelled:
     """Quality of all pictures. Raises DataError as `read_agiqa3k` does."""
-    rated = read_agiqa3k(root)
+    rated = read_agiqa3k(root, options)
     subjects = tuple(row.subject for row in rated)
     return Labelled(
         "agiqa3k",
         paths=tuple(row.path for row in rated),
         keys=tuple(f"agiqa3k/{row.path.name}" for row in rated),
-        parts=tuple(split_by_group(subjects)),
+        parts=tuple(row.part for row in rated),
         groups=subjects,
         labels=(_quality([row.quality for row in rated]),),
     )
@@ -105,9 +119,8 @@ def read(root: Path, options: ReadOptions) -> Labelled:
 def read_views(root: Path, options: ReadOptions) -> Labelled:
     """`VIEWS` more views of each training picture: cropped, mirrored, smaller files, with the
     opinion of the whole picture. All rows are training rows."""
-    rated = read_agiqa3k(root)
-    parts = split_by_group([row.subject for row in rated])
-    seen = [row for row, part in zip(rated, parts, strict=True) if part == "train"]
+    rated = read_agiqa3k(root, options)
+    seen = [row for row in rated if row.part == "train"]
     rows = [(row, n) for row in seen for n in range(VIEWS)]
 
     def picture(index: int, size: int) -> Pixels:
@@ -145,8 +158,6 @@ def _quality(values: list[float]) -> Labels:
 
 def _rated(row: dict[str, str], images: Path, where: str) -> Rated:
     path = images / row["name"]
-    if not path.is_file():
-        raise DataError(f"{where}: the picture {path} is missing. Unpack the archive again.")
     try:
         quality, alignment = float(row["mos_quality"]), float(row["mos_align"])
     except (TypeError, ValueError) as error:

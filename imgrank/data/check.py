@@ -50,8 +50,19 @@ class Checked:
     unreadable: tuple[tuple[Path, str], ...] = ()
 
     @property
-    def complete(self) -> bool:
+    def usable(self) -> bool:
+        """Whether nothing is wrong with what is here."""
         return not self.problem and not self.unreadable
+
+    @property
+    def published(self) -> int:
+        """Pictures of the whole set, if those that are listed here are fewer; else 0."""
+        data = self.data
+        return data.published if data is not None and len(data) < data.published else 0
+
+    @property
+    def complete(self) -> bool:
+        return self.usable and not self.published
 
     @property
     def parts(self) -> dict[str, int]:

@@ -35,6 +35,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": ("cube", "sphere", "cylinder"),
 }
 SALT = "clevr|0"
+PUBLISHED = 85_000  # pictures of the two parts whose scenes were published
 ABOUT = About(
     title="CLEVR v1.0: drawn scenes of coloured solids",
     paper="Johnson et al., CLEVR: A diagnostic dataset for compositional language and elementary "
@@ -97,6 +98,8 @@ def read(root: Path, options: ReadOptions) -> Labelled:
             )
             for (attribute, value), column in zip(_queries(), counts, strict=True)
         ),
+        # Renders of one's own have test scenes and no val ones: these are whole as they are.
+        published=PUBLISHED if (root / "scenes" / "CLEVR_val_scenes.json").is_file() else 0,
     )
 
 

@@ -38,6 +38,7 @@ __all__ = ["ABOUT", "Instances", "read", "read_instances"]
 Counts = npt.NDArray[np.float32]
 VALIDATION = 0.02  # of the 118,287 training pictures of the whole set
 SALT = "coco|0"
+PUBLISHED = 123_287  # pictures of the two annotated parts of the whole set
 ABOUT = About(
     title="COCO 2017: photographs with all objects of 80 categories",
     paper="Lin et al., Microsoft COCO: Common objects in context, ECCV 2014",
@@ -196,6 +197,7 @@ def _labelled(
         parts=tuple(parts[n] for n in kept),
         groups=names,
         labels=labels,
+        published=PUBLISHED if name == "coco" else 0,
     )
 
 

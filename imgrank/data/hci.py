@@ -79,6 +79,7 @@ def read(root: Path, options: ReadOptions) -> Labelled:
         parts=tuple(part for _, _, part in rows),
         groups=keys,
         labels=(labels,),
+        published=PUBLISHED,
     )
 
 

@@ -78,6 +78,7 @@ def read(root: Path, options: ReadOptions) -> Labelled:
         parts=tuple(parts[n] for n in kept),
         groups=keys,
         labels=(Labels("quality", "quality", prompt, mos, unit="MOS", range=(1, 100)),),
+        published=PUBLISHED,
     )
 
 

@@ -90,6 +90,7 @@ class Labelled:
     label may be strictly comparable.   render: (index, S) -> uint8 [S, S, 3] of a picture that is
     made and not read; None: the file, upright, squashed without cropping.
     mirrored: whether a mirror image has the same labels and is worth its tokens.
+    published: pictures of the whole set where that is known, to tell a part of it; 0: not known.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Labelled:
     labels: tuple[Labels, ...]
     render: Callable[[int, int], Pixels] | None = None
     mirrored: bool = True
+    published: int = 0
 
     def __post_init__(self) -> None:
         sizes = {len(self.paths), len(self.keys), len(self.parts), len(self.groups)}

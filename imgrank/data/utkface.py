@@ -76,6 +76,7 @@ def read(root: Path, options: ReadOptions) -> Labelled:
         parts=tuple(_with_validation(parts, groups) if given else _ours(groups)),
         groups=groups,
         labels=(Labels("age", "age", prompt, ages, unit="years", range=(0, 116)),),
+        published=0 if given else PUBLISHED,
     )
 
 

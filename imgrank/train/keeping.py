@@ -15,6 +15,7 @@ from imgrank.models.card import model_card
 from imgrank.models.checkpoint import CARD, load_tensors, save_checkpoint
 from imgrank.models.imported import backbone_facts
 from imgrank.models.spec import BackboneSpec
+from imgrank.rankers.trained import RELATIVE_TO
 from imgrank.train.adapter_recipe import Config, Task, notes_of_data
 from imgrank.train.streams import RELATIVE, Asked, Stream
 
@@ -74,12 +75,11 @@ def facts_of(
     for stream in streams:
         for asked in stream.asked:
             by_task.setdefault(asked.labels.task, []).append(asked)
-    relative = {
-        asked.labels.task for stream in streams if stream.source.relative for asked in stream.asked
-    }
     tasks = {task: task_facts(asked) for task, asked in by_task.items()}
-    for task in relative:
+    for task, highest in _closeness(streams).items():
         tasks[task]["closeness"] = RELATIVE.replace("{subject}", "{}")
+        if highest != RELATIVE_TO:
+            tasks[task]["closeness_to"] = highest
     return {
         "kind": "adapter",
         "name": config.name,
@@ -121,6 +121,17 @@ def task_facts(asked: Sequence[Asked]) -> dict[str, Any]:
     if replace(task, prompt=None, unit=None, range=None) != Task():
         facts |= {"offset": task.offset, "scale": task.scale}
     return {**facts, "measured": []}
+
+
+def _closeness(streams: Sequence[Stream]) -> dict[str, int]:
+    """{task: the highest n of "closeness to n"} of those that were trained for it; of several data
+    sets the lowest, up to which all of them were."""
+    highest: dict[str, int] = {}
+    for source, asked in ((s.source, each) for s in streams for each in s.asked):
+        if source.relative:
+            task = asked.labels.task
+            highest[task] = min(source.relative_to, highest.get(task, source.relative_to))
+    return highest
 
 
 def _holds(folder: Path, tensors: Mapping[str, Tensor]) -> bool:

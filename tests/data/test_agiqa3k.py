@@ -10,6 +10,7 @@ from PIL import Image
 
 from imgrank.data import catalogue
 from imgrank.data.agiqa3k import VIEWS, another_view, read_agiqa3k
+from imgrank.data.labelled import ReadOptions
 from imgrank.errors import DataError
 
 HEADER = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align\n"
@@ -47,7 +48,10 @@ def test_pictures_beside_the_table(root: Path) -> None:
     ("table", "message"),
     [
         ("name,prompt\n", "no column mos_quality, mos_align"),
-        (HEADER + "three.jpg,a dog,,,,1,1,1,1\n", "row 2: the picture .*three.jpg is missing"),
+        (
+            HEADER + "three.jpg,a dog,,,,1,1,1,1\n",
+            r"none of its 1 pictures is there, not even .*three\.jpg",
+        ),
         (HEADER + "one.jpg,a dog,,,,high,1,1,1\n", "row 2: could not convert"),
     ],
 )
@@ -55,6 +59,26 @@ def test_what_is_wrong_is_named(root: Path, table: str, message: str) -> None:
     (root / "data.csv").write_text(table)
     with pytest.raises(DataError, match=message):
         read_agiqa3k(root)
+
+
+def test_without_some_pictures_the_others_stay_in_their_parts(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    lines = [f"{n}.jpg,thing {n},,,,{n / 10},1,1,1\n" for n in range(40)]
+    (tmp_path / "data.csv").write_text(HEADER + "".join(lines))
+    for n in range(40):
+        (tmp_path / "images" / f"{n}.jpg").write_bytes(b"")
+    whole = catalogue.read("agiqa3k", tmp_path)
+    parts = dict(zip(whole.keys, whole.parts, strict=True))
+    assert sorted(whole.parts.count(part) for part in ("train", "validation", "test")) == [4, 4, 32]
+    for n in range(0, 40, 3):
+        (tmp_path / "images" / f"{n}.jpg").unlink()
+    with pytest.raises(DataError, match="14 of 40 pictures are missing"):
+        catalogue.read("agiqa3k", tmp_path)
+    said: list[str] = []
+    found = catalogue.read("agiqa3k", tmp_path, ReadOptions(partial=True, report=said.append))
+    assert said == ["agiqa3k: 14 of 40 pictures are missing and left out"]
+    assert list(found.parts) == [parts[key] for key in found.keys]
+    assert found.labels[0].values[:3].tolist() == pytest.approx([0.1, 0.2, 0.4])
 
 
 def test_missing_table(tmp_path: Path) -> None:

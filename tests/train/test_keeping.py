@@ -84,6 +84,22 @@ def test_a_config_of_many_tasks() -> None:
     assert "scores in age group (0 to 5), the highest first" in card
 
 
+@pytest.mark.parametrize(("most", "kept"), [((12, 12), None), ((20, 20), 20), ((20, 5), 5)])
+def test_the_highest_number_of_a_closeness_is_kept_where_it_is_not_the_paper_s(
+    most: tuple[int, int], kept: int | None
+) -> None:
+    names = ("coco", "clevr")
+    made = [
+        stream_of(
+            Source(name, relative=0.25, relative_to=n), labelled(counts(f"{name}s"), name=name), {}
+        )
+        for name, n in zip(names, most, strict=True)
+    ]
+    model = AdapterConfig.from_dict(CONFIG.model).to_dict()
+    facts = facts_of(CONFIG, made, read_spec(TINY), model, "imgrank train adapter")
+    assert facts["tasks"]["count"].get("closeness_to") == kept
+
+
 def read_as(found: dict[str, Labelled], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "read", lambda name, root, options: found[name])
 
