@@ -315,7 +315,7 @@ def test_write_records_figures_and_leaves_the_weights_alone(run: Run) -> None:
     command = "imgrank eval --data csv --root DATA --model mine --query quality --rounds 30"
     assert f"By `{command}`; 95 % bootstrap intervals" in card
     assert card.count(f"| quality | {row['data']} | 13 | {row['srcc']:.3f} [") == 1
-    assert "By `python -m imgrank.evaluate.quality`" in card
+    assert "By `python -m imgrank.evaluate.embedded`" in card
     assert "| AGIQA-3k, test split by prompt | 183 | 0.753 [0.666, 0.825] |" in card
     assert str(folder) not in card
 

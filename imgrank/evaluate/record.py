@@ -15,10 +15,10 @@ from imgrank.models.card import with_measured
 from imgrank.models.checkpoint import CARD, CONFIG, read_config
 from imgrank.models.registry import Entry
 
-__all__ = ["QUALITY", "card_rows", "check", "measured_rows", "record"]
+__all__ = ["BESIDE_RIDGE", "card_rows", "check", "measured_rows", "record"]
 
 NAMED = 5  # queries that are named one by one
-QUALITY = "python -m imgrank.evaluate.quality"  # wrote the rows that do not say who did
+BESIDE_RIDGE = "python -m imgrank.evaluate.embedded"  # wrote the rows that do not say who did
 
 
 def check(entry: Entry) -> None:
@@ -117,5 +117,5 @@ def card_rows(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     for task, facts in config["tasks"].items():
         for row in facts.get("measured") or ():
             old = "by" not in row and "gain_interval" in row
-            rows.append({"by": QUALITY, **row} if old else {"task": task, **row})
+            rows.append({"by": BESIDE_RIDGE, **row} if old else {"task": task, **row})
     return rows

@@ -56,6 +56,15 @@ COLUMNS = {
     "pairs": "pairs within a photograph",
     "ridge_pairs": "pairs, ridge",
 }
+RIDGE_COLUMNS = {
+    "plcc": "PLCC",
+    "ridge_plcc": "PLCC, ridge",
+    "mae": "MAE",
+    "ridge_mae": "MAE, ridge",
+    "median_mae": "MAE, median",
+    "pairs": "pairs within a photograph",
+    "ridge_pairs": "pairs, ridge",
+}
 ORDER = ["license", "license_name", "library_name", "pipeline_tag", "tags", "base_model"]
 TASK = "image-classification"  # the Hub's nearest name for a number or a class from a picture
 WORDS = "zero-shot-image-classification"
@@ -187,8 +196,8 @@ def with_measured(card: str, rows: Sequence[Mapping[str, Any]], command: str) ->
     """The card with its tables of figures replaced.
 
     rows: as in `measured` of the config's tasks, one a data set. Those with their `task` come by
-    task, with whatever figures they have; those without, which all are quality beside ridge, as
-    `evaluate.quality` measures them. `by` in a row: the command, if it is not `command`.
+    task, with whatever figures they have; those without are beside ridge, as `evaluate.embedded`
+    measures them. `by` in a row: the command, if it is not `command`.
     Raises ValueError if the card has no place for the tables.
     """
     before, begin, rest = card.partition(BEGIN)
@@ -225,18 +234,21 @@ def _by_task(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
 
 
 def _beside_ridge(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
+    """Columns that no row has are left out."""
+    keys = [key for key in RIDGE_COLUMNS if any(key in row for row in rows)]
+    head = ["data", "n", "SRCC", "SRCC, ridge", "gain", *(RIDGE_COLUMNS[key] for key in keys)]
     table = [
-        f"By {by}; 95 % bootstrap intervals in brackets, over prompts or photographs.",
+        f"By {by}; 95 % bootstrap intervals in brackets, over relatives.",
         "",
         "Gain: paired interval of SRCC less that of ridge; one that holds 0 shows no difference.",
         "",
-        "| data | n | SRCC | SRCC, ridge | gain | pairs within a photograph | pairs, ridge |",
-        "| --- | ---: | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(head)} |",
+        f"| --- | ---: |{' --- |' * (len(head) - 2)}",
     ]
     for row in rows:
         cells = [
             _figure(row.get(key), row.get(f"{key}_interval"))
-            for key in ("srcc", "ridge_srcc", "pairs", "ridge_pairs")
+            for key in ("srcc", "ridge_srcc", *keys)
         ]
         low, high = row["gain_interval"]
         cells.insert(2, f"[{low:+.3f}, {high:+.3f}]")

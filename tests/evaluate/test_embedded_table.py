@@ -1,4 +1,4 @@
-"""The table of figures: ridge in closed form, intervals, and what is written to a checkpoint."""
+"""The table of figures of embedded adapters: ridge in closed form, intervals, and what is written to a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from imgrank.data.features import TokenLayout, TokenSet, open_cache
 from imgrank.data.labelled import Labelled, Labels
-from imgrank.evaluate.quality import measured_row, record
+from imgrank.evaluate.embedded import measured_row, record
 from imgrank.evaluate.ridge import fit_ridge, pooled_features, strongest_ridge
 from imgrank.models.card import model_card, with_measured
 from imgrank.models.checkpoint import load_tensors, read_config, save_checkpoint
@@ -100,6 +100,9 @@ def test_measured_row(tmp_path: Path) -> None:
     assert row["gain_interval"] == [2.0, 2.0]
     plain = measured_row(token_set(tmp_path, "agiqa3k"), rows, y, y, rounds=50)
     assert "pairs" not in plain  # groups are prompts there, not versions of one picture
+    assert (plain["plcc"], plain["mae"], plain["ridge_mae"]) == (1.0, 0.0, 0.0)
+    median = np.median(data.targets[:60])
+    assert plain["median_mae"] == pytest.approx(np.abs(y - median).mean(), abs=1e-4)
 
 
 CONFIG: dict[str, Any] = {
@@ -129,7 +132,7 @@ def test_record_changes_config_and_card_but_no_weight(tmp_path: Path) -> None:
     assert "Not measured yet." in card
     written = save_checkpoint(tmp_path, CONFIG, {"a": torch.ones(2).half()}, card)
     for _ in range(2):  # the second time replaces the first table
-        record(tmp_path, [ROW])
+        record(tmp_path, {"quality": [ROW]})
     config = read_config(tmp_path)
     assert config["tasks"]["quality"]["measured"] == [ROW]
     assert config["tasks"]["age"]["measured"] == []
@@ -137,9 +140,7 @@ def test_record_changes_config_and_card_but_no_weight(tmp_path: Path) -> None:
     assert load_tensors(tmp_path, as_stored=True)["a"].dtype == torch.float16
     text = (tmp_path / "README.md").read_text()
     assert "Not measured yet." not in text
-    assert (
-        text.count("| made-up | 3 | 0.500 [0.250, 0.750] | 0.250 | [-0.125, +0.500] | - | - |") == 1
-    )
+    assert text.count("| made-up | 3 | 0.500 [0.250, 0.750] | 0.250 | [-0.125, +0.500] |\n") == 1
     assert text.rstrip().endswith("Made-up pictures.")
 
 
@@ -149,7 +150,7 @@ def test_figures_of_other_commands_are_kept(tmp_path: Path) -> None:
     save_checkpoint(
         tmp_path, CONFIG | {"tasks": tasks}, {"a": torch.ones(2)}, model_card(CONFIG, "", [])
     )
-    record(tmp_path, [ROW])
+    record(tmp_path, {"quality": [ROW]})
     config = read_config(tmp_path)
     assert config["tasks"]["quality"]["measured"] == [ROW, found]
     assert config["tasks"]["age"]["measured"] == [found]
