@@ -1,11 +1,14 @@
 """A made-up data set and recipe, small enough to train in a second."""
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from torch import Tensor
 
@@ -140,3 +143,21 @@ def two_of_the_same(steps: int) -> Config:
     model = {**CONFIG.model, "dropout": 0.0}
     sources = (Source("toy", 2), Source("toy", groups=3, within=True))
     return replace(CONFIG, model=model, sources=sources, batch=13, steps=steps, average=0.5)
+
+
+def interrupted(
+    config: Config, streams: list[Stream], out: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Train, and press Ctrl-C while the given step runs; what was reported."""
+    before = recipe.batch_loss
+
+    def loss(*args: Any) -> dict[str, Tensor]:
+        if args[3] == step:
+            signal.raise_signal(signal.SIGINT)
+        return before(*args)
+
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "batch_loss", loss)
+        assert trained(config, streams, out, said.append) is None
+    return said
