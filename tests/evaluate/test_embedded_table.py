@@ -1,4 +1,4 @@
-"""The table of figures of embedded adapters: ridge in closed form, intervals, and what is written to a checkpoint."""
+"""The table of embedded adapters: ridge in closed form, intervals, what a checkpoint is given."""
 
 from pathlib import Path
 from typing import Any

@@ -32,11 +32,11 @@ def test_several_tasks_share_a_table_of_the_columns_that_they_have() -> None:
     ]
 
 
-def test_quality_beside_ridge_keeps_its_own_table() -> None:
+def test_figures_beside_ridge_have_their_own_table() -> None:
     card = with_measured(CARD, [AGE, QUALITY], "the command")
     assert card.count("\n| --- |") == 2
-    assert "By `the command`; 95 % bootstrap intervals in brackets, over prompts" in card
-    assert "| prompts | 183 | 0.750 | 0.500 | [+0.125, +0.375] | - | - |" in card
+    assert "By `the command`; 95 % bootstrap intervals in brackets, over relatives" in card
+    assert "| prompts | 183 | 0.750 | 0.500 | [+0.125, +0.375] |\n" in card
     assert with_measured(card, [AGE, QUALITY], "the command") == card  # replaced, not added
 
 
