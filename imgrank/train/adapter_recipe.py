@@ -83,6 +83,7 @@ class Task:
     range: tuple[float, float] | None = None
     offset: float = 0.0
     scale: float = 1.0
+    note: str = ""  # one line that whoever sorts by it should know
 
     def __post_init__(self) -> None:
         _check_types(self)

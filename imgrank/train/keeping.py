@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +117,10 @@ def task_facts(asked: Sequence[Asked]) -> dict[str, Any]:
         facts["subjects"] = subjects
     if first.classes:
         facts["classes"] = list(first.classes)
-    if replace(task, prompt=None, unit=None, range=None) != Task():
+    if (task.offset, task.scale) != (Task.offset, Task.scale):
         facts |= {"offset": task.offset, "scale": task.scale}
+    if task.note:
+        facts["note"] = task.note
     return {**facts, "measured": []}
 
 
