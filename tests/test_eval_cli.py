@@ -129,7 +129,7 @@ def test_the_example_is_measured_by_whom_the_router_chooses(run: Run) -> None:
         *("quality", "number-of-cats", "number-of-people", "mean")
     ]
     assert "over 7 groups of relatives" in result.stdout
-    assert "no model here was trained for count; similarity to 'cats'" in result.stderr
+    assert "tiny was not trained for count; similarity to 'cats'" in result.stderr
 
 
 def test_scores_are_those_of_a_sort(run: Run) -> None:

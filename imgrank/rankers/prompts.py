@@ -65,9 +65,9 @@ class PromptRanker:
                 ranks = _ranks(query)
                 prompt, unit = _spelled(ranks), tasks()[query.task or ""].unit
                 scale = (min(ranks.values), max(ranks.values))
-                note = f"no model here was trained for {query.task}; estimated from words alone"
+                note = f"{self.name} was not trained for {query.task}; estimated from words alone"
             case "words" if query.task is not None:
-                note = f"no model here was trained for {query.task}; similarity to '{prompt}'"
+                note = f"{self.name} was not trained for {query.task}; similarity to '{prompt}'"
         return Answer(
             method="zero-shot",
             model=self.name,

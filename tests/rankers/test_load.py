@@ -103,18 +103,25 @@ def test_closeness_to_a_number_without_a_model_that_gives_numbers() -> None:
     assert (job.query.reference, job.query.descending) == (None, True)
     assert (job.answer.prompt, job.answer.note) == (
         "3 dogs",
-        "no model here was trained for count; similarity to '3 dogs'",
+        "tiny was not trained for count; similarity to '3 dogs'",
     )
     assert not route(parse("farthest from 3 dogs"), load_settings()).query.descending
     with pytest.raises(ModelUnavailable, match="none is here for megapixels"):
         route(parse("closest to 12 megapixels"), load_settings(), "tiny")
 
 
-def test_closeness_to_an_age_is_answered_by_words_and_says_so() -> None:
+def test_closeness_to_an_age_is_answered_by_what_was_trained_for_it() -> None:
     job = route(parse("closest to 30 years"), load_settings())
+    assert (job.query.reference, job.answer.label) == (30.0, "adapter tiny-age")
+    assert (job.answer.unit, job.answer.range) == ("years", (0.0, 116.0))
+    assert "whole photographs" in job.answer.note
+
+
+def test_closeness_to_an_age_by_words_says_so() -> None:
+    job = route(parse("closest to 30 years"), load_settings(), "tiny")
     assert (job.query.reference, job.answer.label) == (30.0, "zero-shot tiny")
     assert (job.answer.unit, job.answer.range) == ("years", (1.0, 90.0))
-    assert job.answer.note == "no model here was trained for age; estimated from words alone"
+    assert job.answer.note == "tiny was not trained for age; estimated from words alone"
 
 
 def test_a_damaged_folder_keeps_nobody_else_from_working() -> None:

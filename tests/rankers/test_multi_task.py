@@ -92,7 +92,7 @@ def test_a_number_cannot_be_asked_of_classes() -> None:
     multi_task()
     settings = load_settings(model="multi")
     assert route(parse("by decade"), settings).answer.label == "adapter multi"
-    assert route(parse("closest to the 1950s"), settings).answer.label == "zero-shot tiny"
+    assert route(parse("closest to the 1950s"), settings).answer.label == "adapter tiny-decade"
     with pytest.raises(UsageError, match=r"one of its classes \(0: 1930s, 1: 1940s, 2: 1950s\)"):
         route(parse("closest to the 1950s"), settings, "multi")
     with pytest.raises(UsageError, match="it knows age, count, decade"):
