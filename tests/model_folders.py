@@ -19,6 +19,8 @@ from imgrank.models.spec import file_sha256
 from imgrank.settings import load_settings
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
+# Of the models in the package, in the order in which they are listed.
+EMBEDDED_NAMES = tuple(sorted(path.parent.name for path in EMBEDDED.glob("*/README.md")))
 REVISION = "0123456789abcdef" * 2 + "01234567"
 Run = Callable[..., Result]
 Place = Callable[..., Path]
