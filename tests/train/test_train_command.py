@@ -107,13 +107,15 @@ def test_the_recipe_of_a_data_set_is_taken(faces: Path, tmp_path: Path) -> None:
         [0, 116],
         "sort images by the person's age group.",
     )
-    own = adapter_recipe.load_recipe("adapter-utkface.toml", "tiny").tasks["age"]
+    recipe = adapter_recipe.load_recipe("adapter-utkface.toml", "tiny")
+    own = recipe.tasks["age"]
     assert own.offset == 33
     assert (age["offset"], age["scale"]) == (own.offset, own.scale)
+    assert config["licence"] == recipe.licence
     assert config["model"]["width"] == 32
     assert config["backbone"]["name"] == "tiny"
     card = (out / "utkface" / CARD).read_text()
-    assert "licence: non-commercial research only" in card
+    assert "for non-commercial research" in card
     log = (out / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in log] == [1, 2, 2]
 
