@@ -146,7 +146,7 @@ def _text(row: Mapping[str, Any], shown: Sequence[str]) -> str:
     for name in shown:
         head = f"  {name:9}"
         for line in filter(None, facts[name]):
-            lines += _wrapped(visible(line), head, name in ("layout", "next"))
+            lines += _wrapped(visible(line), head, name in ("folder", "layout", "next"))
             head = " " * len(head)
     return "\n".join(lines)
 
