@@ -29,7 +29,7 @@ from imgrank.store.values import ALWAYS_KEPT, Batch, FeatureRow, FileRow, ScoreR
 if TYPE_CHECKING:
     from imgrank.store.store import Store
 
-__all__ = ["Progress", "Table", "compute_features", "score_files"]
+__all__ = ["Progress", "Table", "compute_features", "features_of", "score_files"]
 
 BATCH = 8
 """Pictures a batch, at least. Larger ones are slower on a CPU: the feature maps leave its caches; a
@@ -120,6 +120,40 @@ def compute_features(
     count.take(run.batches(missing))
     table.paths = [file.path for file in files if file.path in rows]
     return table
+
+
+def features_of(
+    files: Sequence[ImageFile],
+    wanted: Sequence[tuple[FeatureSource, frozenset[str]]],
+    store: Store,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Scored | Skip]:
+    """The features of every file, for answers that are no single score (levels, faces).
+
+    wanted: sources, and the names that are needed of each; an outcome's `features` are by the
+    source's identity. Those that the store has come first, without opening the file; the others are
+    kept batch by batch. Outcomes have no scores.
+    """
+    run = _Run((), [source for source, _ in wanted], store, threads)
+    run.needs = {source.identity: names for source, names in wanted}
+    digests = store.known_digests(files)
+    done, missing = 0, list[ImageFile]()
+    for file in files:
+        kept = {i: store.features(digests[file.path], i) for i in run.needs if file.path in digests}
+        if not kept or any(not names <= kept[i].keys() for i, names in run.needs.items()):
+            missing.append(file)
+            continue
+        done += 1
+        yield Scored(file.path, (), False, kept)
+        if progress:
+            progress(done, len(files))
+    for outcomes in run.batches(missing):
+        yield from outcomes
+        done += len(outcomes)
+        if progress:
+            progress(done, len(files))
 
 
 def default_threads() -> int:
@@ -275,8 +309,9 @@ class _Run:
                 item.file.path,
                 [found[number] for number in range(len(self.jobs))],
                 bool(item.inputs) or len(item.known) < len(self.jobs),
+                given,
             )
-            for item, found in zip(batch, scores, strict=True)
+            for item, found, given in zip(batch, scores, features, strict=True)
         ]
 
     def _rows(self, digest: bytes, source: FeatureSource, found: Features) -> list[FeatureRow]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,15 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """computed: whether anything was, as against all being known."""
+    """computed: whether anything was, as against all being known.
+
+    features: by source, of those that were read or computed for it.
+    """
 
     path: Path
     scores: Sequence[Score]
     computed: bool
+    features: Mapping[str, Features] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@
                         `tower.NAME` stand in for the tensors NAME of the backbone
     README.md           the model card
 
-`config.json` has at least `format` (1), `kind` ("adapter", "linear", ...), `name`, and, written by
-`save_checkpoint`, `weights`: {"sha256": "<64 hex>"}. A frozen backbone is named, not copied:
-`backbone`: {"name", "digest", ...}; `replaced` in it names the towers ("image", "text") that have
-`tower.` tensors, `views` how a picture becomes a square. Everything but the tensors is read without
-torch.
+`config.json` has at least `format` (1), `kind` ("adapter", "linear", "l2rclip", ...), `name`, and,
+written by `save_checkpoint`, `weights`: {"sha256": "<64 hex>"}. A frozen backbone is named, not
+copied: `backbone`: {"name", "digest", ...}; `replaced` in it names the towers ("image", "text")
+that have `tower.` tensors, `views` how a picture becomes a square. Everything but the tensors is
+read without torch.
 
 `tasks`: key of a known task (tasks.toml), or of an instruction in somebody's own words, which is
 then its prompt -> what this model gives for it:
@@ -32,7 +32,11 @@ then its prompt -> what this model gives for it:
                 in `unit`. Absent: 0 and 1
     note        one line that a user should know: "trained on photographs of New York, 1910s to ..."
 
-An adapter's task needs `prompt` and `unit`, a linear one's `unit`; all others may be absent.
+    ranks       of an l2rclip task: template, words, values, starts, names; see `models/ranks.py`
+    calibration of an l2rclip task: temperature, tail, mass, level, on; see `rankers/levels.py`
+
+An adapter's task needs `prompt` and `unit`, a linear one's `unit`, the one task of an l2rclip
+checkpoint `unit` and `ranks`; all others may be absent.
 """
 
 from __future__ import annotations
@@ -137,8 +141,13 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     return config
 
 
-_OF_TASK = {"adapter": ("prompt", "unit"), "linear": ("unit",)}
+_OF_TASK = {"adapter": ("prompt", "unit"), "linear": ("unit",), "l2rclip": ("unit", "ranks")}
 """What the config of a kind must say of each of its tasks."""
+
+_OF_MODEL = {
+    "adapter": ("model.image_widths",),
+    "l2rclip": ("model.features", "model.logit_scale"),
+}
 
 
 def _text(value: Any) -> bool:
@@ -180,6 +189,8 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "backbone.replaced": _texts,
     "model": _table,
     "model.image_widths": _table,
+    "model.features": _texts,
+    "model.logit_scale": _number,
     "tasks": _table,
 }
 _TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
@@ -193,6 +204,8 @@ _TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
     "note": _text,
     "offset": _number,
     "scale": _number,
+    "ranks": _table,
+    "calibration": _table,
 }
 
 
@@ -212,8 +225,7 @@ def _of_another_type(
 
 def _missing_of_kind(config: Mapping[str, Any]) -> list[str]:
     needed = ["backbone.name", "backbone.digest", "tasks"]
-    if config["kind"] == "adapter":
-        needed.append("model.image_widths")
+    needed += _OF_MODEL.get(config["kind"], ())
     for task in config.get("tasks", {}):
         needed += [f"tasks.{task}.{field}" for field in _OF_TASK[config["kind"]]]
     return [path for path in needed if not _has(config, path.split("."))]
@@ -241,8 +253,14 @@ def identity(folder: Path, backbone: str = "") -> str:
         for name, task in config.get("tasks", {}).items()
         if "offset" in task or "scale" in task
     }
+    levels = {
+        name: (task["ranks"], task.get("calibration"))
+        for name, task in config.get("tasks", {}).items()
+        if "ranks" in task
+    }
     facts = {
         **({"scales": scales} if scales else {}),
+        **({"levels": levels} if levels else {}),
         "weights": config["weights"]["sha256"],
         "model": config.get("model"),
         "prompts": prompts,

@@ -25,6 +25,7 @@ from imgrank.models.resting import way_to
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
+from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.linear import LinearRanker
 from imgrank.rankers.measured import HEADER, PIXELS
 from imgrank.rankers.prompts import PromptRanker
@@ -71,6 +72,8 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
         return AdapterRanker(entry.folder, _backbone_of(entry, settings))
     if entry.kind == "linear":
         return LinearRanker(entry.folder, _backbone_of(entry, settings))
+    if entry.kind == "l2rclip":
+        return L2RCLIPRanker(entry.folder, _backbone_of(entry, settings))
     raise ModelUnavailable(f"'{name}' is of a kind this version cannot run: {entry.kind}.")
 
 

@@ -103,7 +103,7 @@ def test_damaged_weights_are_named(folder: Path) -> None:
         ({"format": 2}, "format 2.*Upgrade"),
         ({"format": None}, "no `format`"),
         ({"kind": None}, "lacks kind"),
-        ({"kind": "l2rclip"}, "kind 'l2rclip', not 'adapter'"),
+        ({"kind": "retrieval"}, "kind 'retrieval', not 'adapter'"),
         ({"kind": ["adapter"]}, "expected as kind"),
         ({"weights": "none"}, r"lacks weights\.sha256"),
         ({"weights": {}}, r"lacks weights\.sha256"),
