@@ -1,12 +1,12 @@
 """The AGIQA-3k reader on a made-up folder of the published layout."""
 
 import random
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from shared_data import unpack
 
 from imgrank.data import catalogue
 from imgrank.data.agiqa3k import VIEWS, another_view, read_agiqa3k
@@ -126,15 +126,7 @@ def test_another_view_keeps_most_of_the_picture() -> None:
 
 
 def test_the_set_itself(tmp_path: Path) -> None:
-    archive = Path(__file__).parents[3] / "shared" / "data" / "agiqa3k.tar"
-    if not archive.is_file():
-        pytest.skip("no shared/data/agiqa3k.tar beside the repository")
-    (tmp_path / "agiqa3k" / "images").mkdir(parents=True)
-    with tarfile.open(archive) as tar:
-        for name in tar.getnames():
-            if name.endswith(".jpg"):
-                (tmp_path / name).touch()
-        tar.extract("agiqa3k/data.csv", tmp_path, filter="data")
+    unpack("agiqa3k", tmp_path, contents=False)
     data = catalogue.read("agiqa3k", tmp_path)
     values = data.labels[0].values
     assert [len(data.rows(part)) for part in ("train", "validation", "test")] == [1552, 198, 183]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_data import unpack
 
 from imgrank.data import catalogue
 from imgrank.data.clevr import read
@@ -165,12 +165,7 @@ def test_missing_pictures(root: Path) -> None:
 
 
 def test_the_real_renders(tmp_path: Path) -> None:
-    archive = Path(__file__).parents[3] / "shared" / "data" / "clevr.tar"
-    if not archive.is_file():
-        pytest.skip("no shared/data/clevr.tar beside the repository")
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path, filter="data")
-    data = catalogue.read("clevr", tmp_path)
+    data = catalogue.read("clevr", unpack("clevr", tmp_path, contents=False))
     assert [len(data.rows(part)) for part in ("train", "validation", "test")] == [62, 10, 9]
     counts = {labels.key: labels.values for labels in data.labels}
     assert counts["material/metal"].sum() == 176

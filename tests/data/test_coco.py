@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shared_data import unpack
 
 from imgrank.data import catalogue, coco, coco_rem
 from imgrank.data.coco_categories import CATEGORIES, plural
@@ -279,12 +279,7 @@ def test_a_wrong_table(part: Path, table: str, message: str) -> None:
 
 
 def test_the_real_part(tmp_path: Path) -> None:
-    archive = Path(__file__).parents[3] / "shared" / "data" / "coco.tar"
-    if not archive.is_file():
-        pytest.skip("no shared/data/coco.tar beside the repository")
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path, filter="data")
-    data = catalogue.read("coco", tmp_path)
+    data = catalogue.read("coco", unpack("coco", tmp_path, contents=False))
     assert len(data) == 318
     assert [each.key for each in data.labels] == list(CATEGORIES)
     people, dogs = data.labels[0].values, data.labels[16].values

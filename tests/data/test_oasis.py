@@ -1,9 +1,9 @@
 """The OASIS reader on made-up folders of both layouts, its split by theme, and the real table."""
 
-import tarfile
 from pathlib import Path
 
 import pytest
+from shared_data import unpack
 
 from imgrank.data import catalogue
 from imgrank.data.labelled import ReadOptions
@@ -83,12 +83,7 @@ def test_no_table(tmp_path: Path) -> None:
 
 
 def test_the_real_pictures(tmp_path: Path) -> None:
-    archive = Path(__file__).parents[3] / "shared" / "data" / "oasis.tar"
-    if not archive.is_file():
-        pytest.skip("no shared/data/oasis.tar beside the repository")
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path, filter="data")
-    data = catalogue.read("oasis", tmp_path)
+    data = catalogue.read("oasis", unpack("oasis", tmp_path, contents=False))
     assert len(data) == 684
     assert len(set(data.groups)) == 200
     assert [len(data.rows(part)) for part in ("train", "validation", "test")] == [526, 54, 104]

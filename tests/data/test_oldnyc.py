@@ -1,9 +1,9 @@
 """The OldNYC reader on a made-up folder, and on the real table."""
 
-import tarfile
 from pathlib import Path
 
 import pytest
+from shared_data import unpack
 
 from imgrank.data import catalogue
 from imgrank.data.labelled import ReadOptions
@@ -62,11 +62,6 @@ def test_no_table(tmp_path: Path) -> None:
 
 
 def test_the_real_pictures(tmp_path: Path) -> None:
-    archive = Path(__file__).parents[3] / "shared" / "data" / "oldnyc.tar"
-    if not archive.is_file():
-        pytest.skip("no shared/data/oldnyc.tar beside the repository")
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path, filter="data")
-    data = catalogue.read("oldnyc", tmp_path)
+    data = catalogue.read("oldnyc", unpack("oldnyc", tmp_path, contents=False))
     assert len(data) == 943  # 955 less 12 from before 1900
     assert [len(data.rows(part)) for part in ("train", "validation", "test")] == [752, 100, 91]

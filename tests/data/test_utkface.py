@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import unpack
 
 from imgrank.data import catalogue
 from imgrank.data.labelled import ReadOptions
@@ -131,15 +132,4 @@ def test_the_real_pictures(unpacked: Path) -> None:
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
     """A folder with empty files of the real names."""
-    import tarfile
-
-    archive = Path(__file__).parents[3] / "shared" / "data" / "utkface.tar"
-    if not archive.is_file():
-        pytest.skip("no shared/data/utkface.tar beside the repository")
-    folder = tmp_path / "utkface" / "UTKFace"
-    folder.mkdir(parents=True)
-    with tarfile.open(archive) as tar:
-        for name in tar.getnames():
-            if name.endswith(".jpg"):
-                (folder / Path(name).name).write_bytes(b"")
-    return tmp_path
+    return unpack("utkface", tmp_path, contents=False)

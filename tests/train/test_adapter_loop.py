@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,19 +31,7 @@ from imgrank.train import run
 from imgrank.train.adapter_recipe import Source, Task
 from imgrank.train.streams import Stream
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small only lose by threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def streams(tmp_path: Path) -> list[Stream]:
-    return toy_streams(tmp_path)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_it_learns(streams: list[Stream], tmp_path: Path) -> None:

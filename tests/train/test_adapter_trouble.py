@@ -1,7 +1,6 @@
 """A training that meets trouble loses no work: states, logs, folders, losses that are no number."""
 
 import errno
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,26 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_training import CONFIG, interrupted, toy_streams, trained
+from toy_training import CONFIG, interrupted, trained
 
 from imgrank.errors import CheckpointError, DataError, UsageError
 from imgrank.train import adapter as recipe
 from imgrank.train import run
 from imgrank.train.streams import Stream
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small only lose by threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def streams(tmp_path: Path) -> list[Stream]:
-    return toy_streams(tmp_path)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_state_of_other_settings_is_refused(streams: list[Stream], tmp_path: Path) -> None:
