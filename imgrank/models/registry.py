@@ -28,6 +28,7 @@ __all__ = [
     "Entry",
     "Listed",
     "absent",
+    "answering",
     "differences",
     "entries",
     "find",
@@ -42,6 +43,7 @@ __all__ = [
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 REGISTRY = Path(__file__).with_name("registry.toml")
+ANSWERS = "answers"  # the one table of that file which is no model
 DEFAULT_BACKBONE = "tiny"
 REMOTE = ("hf:", "open_clip:")
 _RESTRICTED = re.compile(r"\b(nc|non-?commercial|research|amlr|ascl)\b")
@@ -49,7 +51,7 @@ _RESTRICTED = re.compile(r"\b(nc|non-?commercial|research|amlr|ascl)\b")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A table of registry.toml, whose comments say what each field means; it may not be here.
+    """A model of registry.toml, whose comments say what each field means; it may not be here.
 
     revision: 40 hex digits, "" if unpinned.   bytes, image_size: 0 if unknown.
     licence: "" if unknown.   unpublished: why it cannot be pulled, "" if it can.
@@ -80,11 +82,21 @@ class Listed:
 @cache
 def listed() -> Mapping[str, Listed]:
     """All models that are known by name and not in the package, in the order of the file."""
+    models = {name: table for name, table in _tables().items() if name != ANSWERS}
+    return MappingProxyType({name: Listed(name=name, **table) for name, table in models.items()})
+
+
+def answering() -> Mapping[str, str]:
+    """Task -> the embedded model that answers it, of tasks that several were trained for."""
+    return MappingProxyType(dict(_tables().get(ANSWERS, {})))
+
+
+@cache
+def _tables() -> Mapping[str, Mapping[str, Any]]:
     import tomllib
 
     with REGISTRY.open("rb") as file:
-        tables = tomllib.load(file)
-    return MappingProxyType({name: Listed(name=name, **table) for name, table in tables.items()})
+        return MappingProxyType(tomllib.load(file))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@
 1. the user's default for the task (`[models]` in config.toml);
 2. a property that can be measured exactly (brightness, date taken, ...);
 3. a checkpoint trained for the task, of a count for what is counted (`trained.py`): the user's
-   default (`[models] default`, or `IMGRANK_MODEL`), else an embedded one, of which at most one is
-   trained for the same;
+   default (`[models] default`, or `IMGRANK_MODEL`), else an embedded one; of several that were
+   trained for the same, the one that registry.toml names by measured figures;
 4. words on a CLIP-like model, the user's default if it is one: zero-shot, and named so.
 """
 
@@ -20,7 +20,7 @@ from typing import get_args
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
 from imgrank.models.defaults import check_keys
-from imgrank.models.registry import DEFAULT_BACKBONE, Entry, entries, find
+from imgrank.models.registry import DEFAULT_BACKBONE, Entry, answering, entries, find
 from imgrank.models.resting import way_to
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
@@ -33,7 +33,7 @@ from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_sou
 from imgrank.rankers.trained import refusal, trained_for
 from imgrank.settings import Settings, load_settings
 
-__all__ = ["load_ranker", "load_source", "route", "sharing"]
+__all__ = ["load_levels", "load_ranker", "load_source", "route", "sharing"]
 
 
 def route(query: Query, settings: Settings, model: str | None = None) -> Job:
@@ -73,8 +73,41 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
     if entry.kind == "linear":
         return LinearRanker(entry.folder, _backbone_of(entry, settings))
     if entry.kind == "l2rclip":
-        return L2RCLIPRanker(entry.folder, _backbone_of(entry, settings))
+        return _levels_of(entry, settings)
     raise ModelUnavailable(f"'{name}' is of a kind this version cannot run: {entry.kind}.")
+
+
+def load_levels(task: str, settings: Settings, model: str | None = None) -> L2RCLIPRanker:
+    """The checkpoint that gives a probability to each rank of a task ("age", "decade", ...).
+
+    The one that is named; else the user's default for the task or for everything, if it has ranks
+    of it; else the embedded one.
+    Raises ModelUnavailable if there is none or `model` is not here, UsageError if `model` has no
+    ranks of the task.
+    """
+    check_keys(settings)
+    if model is not None:
+        entry = find(model, settings.models_dir)
+        if entry.kind != "l2rclip" or task not in entry.tasks:
+            has = f"is of kind {entry.kind}" if entry.kind != "l2rclip" else "knows other tasks"
+            raise UsageError(
+                f"{model} gives no probabilities of {task} levels (it {has}): name a checkpoint "
+                f"that `imgrank train l2rclip` made for {task}, or leave --model away."
+            )
+        return _levels_of(entry, settings)
+    wish = settings.models.get(task)
+    own = [find(wish, settings.models_dir) if wish else None, _users_default(settings)]
+    for entry in [*filter(None, own), *entries()]:
+        if entry.kind == "l2rclip" and task in entry.tasks:
+            return _levels_of(entry, settings)
+    raise ModelUnavailable(
+        f"no model here gives probabilities of {task} levels. Name one with --model; "
+        "`imgrank train l2rclip` trains one."
+    )
+
+
+def _levels_of(entry: Entry, settings: Settings) -> L2RCLIPRanker:
+    return L2RCLIPRanker(entry.folder, _backbone_of(entry, settings))
 
 
 def load_source(name: str | None, settings: Settings) -> BackboneSource:
@@ -127,19 +160,25 @@ def _backbones(name: str, settings: Settings) -> Iterator[Path]:
     yield from (e.folder for e in entries(settings.models_dir) if e.kind == "backbone")
 
 
-def _default_for(query: Query, settings: Settings) -> str:
+def _users_default(settings: Settings) -> Entry | None:
+    """The user's model for what no other table of the settings names."""
     try:
-        own = find(settings.model, settings.models_dir) if settings.model else None
+        return find(settings.model, settings.models_dir) if settings.model else None
     except ModelUnavailable as error:
         raise ModelUnavailable(
             f"{error} It is your default (IMGRANK_MODEL, or [models] default in "
             f"{settings.config}); to drop it there: imgrank models default --unset"
         ) from error
+
+
+def _default_for(query: Query, settings: Settings) -> str:
+    own = _users_default(settings)
     trained = [entry.name for entry in entries() if trained_for(entry.tasks, query)]
+    chosen = answering().get(query.task or "")
     if settings.model and own and trained_for(own.tasks, query):
         return settings.model
     if trained:
-        return trained[0]
+        return chosen if chosen in trained else trained[0]
     return settings.model if settings.model and own and own.kind == "backbone" else DEFAULT_BACKBONE
 
 
