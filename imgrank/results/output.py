@@ -27,29 +27,28 @@ The fields of a ranked row, the same in every format:
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
-import re
-import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO, cast, get_args
+from typing import BinaryIO, TextIO
 
 from imgrank.images import Skip
 from imgrank.results.ranking import Cell, Column, Row
+from imgrank.results.sink import (
+    FORMATS,
+    Format,
+    Sink,
+    Value,
+    interval,
+    table_width,
+    write_document,
+    write_lines,
+    write_table,
+)
 from imgrank.results.text import number, shown, visible
 
 __all__ = ["FORMATS", "Format", "number", "visible", "write", "write_scores"]
-
-Format = Literal["table", "tsv", "csv", "json", "jsonl", "paths"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-NARROWEST = 24  # a folded path column gets at least this many terminal cells
-
-Value = str | int | float | None
 
 
 def write(
@@ -71,7 +70,7 @@ def write(
     width: cells of the table; by default the terminal's, and no folding where there is none.
     Errors of the stream (a closed pipe) go to the caller.
     """
-    sink = _Sink(stream)
+    sink = Sink(stream)
     rows = iter(rows)
     first = next(rows, None)
     rows = rows if first is None else chain([first], rows)
@@ -80,11 +79,11 @@ def write(
         sink.paths((row.path for row in rows), nul)
     elif format == "table":
         body = [fields.cells(row) for row in rows]
-        _write_table(fields.headings(), body, sink, _width(stream, width))
+        write_table(fields.headings(), body, sink, table_width(stream, width))
     elif format == "json" or format == "jsonl":
         _write_json(map(fields.json, rows), columns, format, sink, skipped)
     else:
-        _write_lines(fields.names, map(fields.values, rows), format, sink)
+        write_lines(fields.names, map(fields.values, rows), format, sink)
 
 
 def write_scores(
@@ -105,14 +104,14 @@ def write_scores(
     that an instruction has no score for has an empty field, null in JSON; `paths` lists pictures
     with at least one score. Options as for `write`.
     """
-    sink = _Sink(stream)
+    sink = Sink(stream)
     table = list(zip(paths, scores, strict=True))
     if format == "paths":
         sink.paths((path for path, cells in table if any(cells)), nul)
     elif format == "table":
         head = [*(column.titled(column.instruction) for column in columns), "path"]
         body = [[*map(shown, cells, (c.unit for c in columns)), str(path)] for path, cells in table]
-        _write_table(head, body, sink, _width(stream, width))
+        write_table(head, body, sink, table_width(stream, width))
     elif format == "json" or format == "jsonl":
         texts = (
             f'"scores": {_by_criterion(cells, columns)}, "path": {json.dumps(str(path))}'
@@ -135,7 +134,7 @@ def write_scores(
             ]
             for path, cells in table
         )
-        _write_lines([*head, "path"], lines, format, sink)
+        write_lines([*head, "path"], lines, format, sink)
 
 
 def _flat(cell: Cell, spread: bool) -> Sequence[float | None]:
@@ -180,7 +179,7 @@ class _Fields:
         """The members of a JSON object, without its braces."""
         members = [
             f'"rank": {row.rank}, "score": {number(row.score)}, "unit": {json.dumps(self.unit)}',
-            f'"percentile": {number(row.percentile)}, "interval": {_interval(row.low, row.high)}',
+            f'"percentile": {number(row.percentile)}, "interval": {interval(row.low, row.high)}',
             f'"direction": "{self.direction}", "method": {json.dumps(self.method)}',
             f'"model": {json.dumps(self.model)}',
         ]
@@ -214,85 +213,11 @@ class _Fields:
         return [*texts, str(row.path)]
 
 
-class _Sink:
-    """Text with undecodable file names in it -> a stream of bytes, or of text as it is.
-
-    A text stream over bytes (standard output) is written underneath: its encoding may not know the
-    names. Lines are gathered so that 10,000 rows are some dozen writes.
-    """
-
-    def __init__(self, stream: BinaryIO | TextIO) -> None:
-        stream.flush()
-        self._bytes: Callable[[bytes], object] | None = None
-        if not isinstance(stream, io.TextIOBase):
-            self._bytes = cast(BinaryIO, stream).write
-        elif hasattr(stream, "buffer"):
-            self._bytes = stream.buffer.write
-        else:
-            self._text = stream.write
-
-    def write(self, text: str) -> None:
-        if self._bytes:
-            self._bytes(text.encode("utf-8", sys.getfilesystemencodeerrors()))
-        else:
-            self._text(text)
-
-    def lines(self, lines: Iterable[str]) -> None:
-        """Each with a newline."""
-        lines = iter(lines)
-        while chunk := list(islice(lines, 256)):
-            self.write("\n".join([*chunk, ""]))
-
-    def paths(self, paths: Iterable[Path], nul: bool) -> None:
-        """Names exactly as the file system has them."""
-        end = "\0" if nul else "\n"
-        for path in paths:
-            if self._bytes:
-                self._bytes(os.fsencode(path) + end.encode())
-            else:
-                self._text(str(path) + end)
-
-
-def _write_lines(
-    names: Sequence[str], rows: Iterable[Sequence[Value]], format: Format, sink: _Sink
-) -> None:
-    texts = chain([names], ([v if type(v) is str else _text(v) for v in row] for row in rows))
-    if format == "tsv":
-        sink.lines(map(_tabbed, texts))
-    else:
-        line = csv.writer(cast(Any, sink), lineterminator="\n").writerow
-        # Python up to 3.12 leaves a lone carriage return bare, and readers end the row at it.
-        quoted = csv.writer(cast(Any, sink), lineterminator="\n", quoting=csv.QUOTE_ALL).writerow
-        for text in texts:
-            (quoted if any("\r" in field for field in text) else line)(text)
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, float):
-        return number(value)
-    return "" if value is None else str(value)
-
-
-_UNSAFE = re.compile(r"[\\\n\r]")
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def _tabbed(texts: Sequence[str]) -> str:
-    line = "\t".join(texts)
-    if line.count("\t") == len(texts) - 1 and not _UNSAFE.search(line):
-        return line
-    return "\t".join(text.translate(_ESCAPES) for text in texts)
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "null" if low is None or high is None else f"[{number(low)}, {number(high)}]"
-
-
 def _by_criterion(cells: Sequence[Cell], columns: Sequence[Column]) -> str:
     parts = (
         f'{{"instruction": {json.dumps(column.instruction)}, "score": '
         + ('null, "interval": null}' if cell is None else "")
-        + (f'{number(cell[0])}, "interval": {_interval(*cell[1:])}}}' if cell else "")
+        + (f'{number(cell[0])}, "interval": {interval(*cell[1:])}}}' if cell else "")
         for cell, column in zip(cells, columns, strict=True)
     )
     return f"[{', '.join(parts)}]"
@@ -302,7 +227,7 @@ def _write_json(
     images: Iterable[str],
     columns: Sequence[Column],
     format: Format,
-    sink: _Sink,
+    sink: Sink,
     skipped: Sequence[Skip],
 ) -> None:
     described = [
@@ -323,47 +248,4 @@ def _write_json(
         }
         for column in columns
     ]
-    if format == "jsonl":
-        end = f', "criteria": {json.dumps(described)}}}'
-        sink.lines("{" + image + end for image in images)
-        return
-    sink.write(f'{{\n"criteria": {json.dumps(described)},\n"images": [')
-    before = "\n"
-    for image in images:
-        sink.write(f"{before}{{{image}}}")
-        before = ",\n"
-    left_out = [{"path": str(skip.path), "reason": skip.reason} for skip in skipped]
-    sink.write(f'\n],\n"skipped": {json.dumps(left_out)}\n}}\n')
-
-
-def _width(stream: BinaryIO | TextIO, width: int | None) -> int | None:
-    if width is None and stream.isatty():
-        return shutil.get_terminal_size().columns
-    return width
-
-
-def _write_table(
-    head: Sequence[str], body: Sequence[Sequence[str]], sink: _Sink, width: int | None
-) -> None:
-    """Columns two cells apart, numbers to the right, paths to the left and folded.
-
-    rich measures the cells (wide characters); its own Table would lay out 10,000 rows in seconds.
-    """
-    from rich.cells import cell_len, chop_cells
-
-    lines = [[visible(text) for text in line] for line in [head, *body]]
-    widths = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
-    left = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    room = widths[-1] if width is None else max(NARROWEST, width - left)
-
-    def laid_out() -> Iterator[str]:
-        for *texts, path in lines:
-            start = "".join(
-                " " * (wide - cell_len(text)) + text + "  "
-                for text, wide in zip(texts, widths, strict=False)
-            )
-            folded = [path] if cell_len(path) <= room else chop_cells(path, room)
-            yield start + folded[0]
-            yield from (" " * left + piece for piece in folded[1:])
-
-    sink.lines(laid_out())
+    write_document("criteria", described, images, format, sink, skipped)
