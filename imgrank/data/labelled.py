@@ -86,6 +86,7 @@ class Labelled:
     """Pictures with their parts and labels: row n of everything is picture n.
 
     keys: name the content of each picture within the set, whatever machine it lies on.
+    parts: None: of none, left out on purpose (see `fewer.py`).
     groups: relatives (one prompt, one photograph) that a split keeps together, and within which a
     label may be strictly comparable.   render: (index, S) -> uint8 [S, S, 3] of a picture that is
     made and not read; None: the file, upright, squashed without cropping.
@@ -96,7 +97,7 @@ class Labelled:
     name: str
     paths: tuple[Path, ...]
     keys: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Part | None, ...]
     groups: tuple[str, ...]
     labels: tuple[Labels, ...]
     render: Callable[[int, int], Pixels] | None = None
@@ -120,7 +121,7 @@ class Labelled:
 
     def rows(self, part: Part, labels: Labels | None = None) -> npt.NDArray[np.intp]:
         """Indices of one part; with `labels`, of those that it has a value for."""
-        chosen = np.asarray(self.parts) == part
+        chosen = np.array([own == part for own in self.parts], dtype=bool)
         if labels is not None:
             chosen &= ~np.isnan(labels.values)
         return np.flatnonzero(chosen)

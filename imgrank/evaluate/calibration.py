@@ -1,0 +1,166 @@
+"""How far the probabilities of a model with ranks can be trusted, and what makes them so.
+
+`fit_calibration` looks at pictures that were not trained on and chooses
+
+* the temperature T of the smallest mean -log p of the true rank, p = softmax(logits / T);
+* the `tail` of the interval of `rankers/levels.py`, the largest whose interval holds the label of
+  ceil((n + 1) level) of the n pictures;
+* the `mass` of the set of likeliest ranks, the smallest whose set holds the true rank of as many.
+
+The last two are split conformal prediction (Vovk, Gammerman, Shafer 2005): of a new picture that
+is drawn like those n, interval and set hold the truth with a probability of at least `level`,
+whatever the model; n + 1 counts the new one. T is fitted on the same n pictures, which costs next
+to nothing: it is one number.
+
+The other functions measure. p [N, M]: calibrated probabilities. labels [N]: in the task's unit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from imgrank.evaluate.metrics import require_scipy
+from imgrank.models.ranks import Ranks
+from imgrank.rankers.levels import Calibration, chosen, interval, softmax
+
+__all__ = [
+    "coverage",
+    "ece",
+    "fit_calibration",
+    "mean_set_size",
+    "ordinality_score",
+    "set_coverage",
+]
+
+Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float64]
+HOTTEST = 100.0  # temperatures from 1 / HOTTEST to HOTTEST are tried
+NARROWEST = 0.4999  # tails up to which an interval is an interval
+WIDEST = 1e-6
+BINS = 15
+
+
+def fit_calibration(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, ranks: Ranks, on: str, level: float = 0.8
+) -> Calibration:
+    """Temperature, tail and mass of held-out pictures; see the top of this module.
+
+    logits: scale x cosine [N, M], before any temperature.   labels: [N], in the task's unit.
+    on: which pictures, for people.   level: 0 < level < 1.
+    Where even the widest interval does not hold so many (labels beyond the first or last rank's
+    value are in none), it is the widest; so with the set.
+    Raises ValueError for no picture, a label that is none, or shapes that do not fit; MissingExtra
+    without scipy.
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if not len(y) or z.shape != (len(y), len(ranks)) or not np.isfinite(y).all():
+        raise ValueError(f"logits {z.shape} and labels {y.shape} of {len(ranks)} ranks do not fit")
+    if not 0 < level < 1:
+        raise ValueError(f"a level lies between 0 and 1, {level} does not")
+    true = ranks.of(y)
+    temperature = _temperature(z, true)
+    p = softmax(z / temperature)
+    least = math.ceil((len(y) + 1) * level)
+    return Calibration(
+        temperature=temperature,
+        tail=_tail(p, y, ranks, least),
+        mass=_mass(p, true, least),
+        level=level,
+        on=on,
+    )
+
+
+def coverage(p: Matrix, labels: npt.ArrayLike, ranks: Ranks, tail: float) -> float:
+    """Share of the labels that lie in their picture's interval, ends included."""
+    return float(_inside(p, np.asarray(labels, dtype=np.float64), ranks, tail).mean())
+
+
+def set_coverage(p: Matrix, true: npt.NDArray[np.intp], mass: float) -> float:
+    """Share of the true ranks [N], 0..M-1, that are in their picture's set."""
+    return float(chosen(p, mass)[np.arange(len(true)), true].mean())
+
+
+def mean_set_size(p: Matrix, mass: float) -> float:
+    """Ranks in the set of a picture, the mean: 1 to M."""
+    return float(chosen(p, mass).sum(axis=1).mean())
+
+
+def ece(p: Matrix, true: npt.NDArray[np.intp], bins: int = BINS) -> float:
+    """Expected calibration error of the top probability, 0 to 1.
+
+    sum_b n_b / N |accuracy_b - mean top probability_b| over bins of equal width, (0, 1/bins],
+    (1/bins, 2/bins], ... (Guo et al. 2017, equation 5).   true: ranks [N].
+    """
+    top = p.max(axis=1)
+    right = (p.argmax(axis=1) == true).astype(np.float64)
+    number = np.clip(np.ceil(top * bins).astype(np.intp) - 1, 0, bins - 1)
+    gaps = np.bincount(number, weights=right - top, minlength=bins)
+    return float(np.abs(gaps).sum() / len(top))
+
+
+def ordinality_score(r: npt.ArrayLike) -> float:
+    """Share of neighbouring pairs of rank embeddings r [M, E] that keep the order, 0 to 100.
+
+    OS = 100 sum_{i=1..M} sum_{j=i..M-1} [s_ij > s_i,j+1] / (M (M - 1) / 2), s_ij = r_i^T r_j of
+    L2-normalised embeddings (paper 000, footnote of section 4.2).
+    """
+    embeddings = np.asarray(r, dtype=np.float64)
+    embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    s = embeddings @ embeddings.T
+    falls = s[:, :-1] > s[:, 1:]  # [i, j]: s_ij > s_i,j+1
+    pairs = len(s) * (len(s) - 1) / 2
+    return float(100 * np.triu(falls).sum() / pairs)
+
+
+def _temperature(logits: Matrix, true: npt.NDArray[np.intp]) -> float:
+    require_scipy("calibrating a model")
+    from scipy.optimize import minimize_scalar
+
+    highest = logits.max(axis=1, keepdims=True)
+    own = logits[np.arange(len(true)), true] - highest[:, 0]
+
+    def loss(log_t: float) -> float:
+        t = math.exp(log_t)
+        return float((np.log(np.exp((logits - highest) / t).sum(axis=1)) - own / t).mean())
+
+    end = math.log(HOTTEST)
+    found = minimize_scalar(loss, bounds=(-end, end), method="bounded", options={"xatol": 1e-6})
+    return float(math.exp(found.x))
+
+
+def _tail(p: Matrix, labels: Vector, ranks: Ranks, least: int) -> float:
+    """The largest tail whose intervals hold `least` labels; intervals of smaller ones hold more."""
+    low, high = WIDEST, NARROWEST
+    if _inside(p, labels, ranks, high).sum() >= least:
+        return high
+    if _inside(p, labels, ranks, low).sum() < least:
+        return low
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        held = _inside(p, labels, ranks, middle).sum() >= least
+        low, high = (middle, high) if held else (low, middle)
+    return low
+
+
+def _inside(p: Matrix, labels: Vector, ranks: Ranks, tail: float) -> npt.NDArray[np.bool_]:
+    low, high = interval(p, ranks, tail)
+    found: npt.NDArray[np.bool_] = (low <= labels) & (labels <= high)
+    return found
+
+
+def _mass(p: Matrix, true: npt.NDArray[np.intp], least: int) -> float:
+    """The smallest mass whose sets hold the true rank of `least` pictures.
+
+    A rank is in the set if the likelier ones together stay below the mass.
+    """
+    if least > len(true):
+        return 1.0
+    order = np.argsort(-p, axis=1, kind="stable")
+    sorted_p = np.take_along_axis(p, order, axis=1)
+    before = np.cumsum(sorted_p, axis=1) - sorted_p
+    place = (order == true[:, None]).argmax(axis=1)
+    needed = np.sort(before[np.arange(len(true)), place])
+    return float(min(1.0, max(0.0, needed[least - 1]) + 1e-9))
