@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from imgrank.cli.training import command_line, list_sets, report, run_options, values_of
 from imgrank.errors import UsageError
 
 DEFAULT_RECIPE = "adapter-tiny-quality.toml"
@@ -41,18 +38,7 @@ def train() -> None:
 @click.option("--data", multiple=True, metavar="NAME", help="Set or experiment; see --list.")
 @click.option("--recipe", metavar="FILE", help="Hyper-parameters.  [those of --data]")
 @click.option("--name", help="Of the checkpoint.  [the recipe's; with other data that of OUT]")
-@click.option("--root", type=click.Path(path_type=Path), help="Where the data sets are unpacked.")
-@click.option("--fold", type=click.IntRange(0), help="The test part, of sets that have folds.  [0]")
-@click.option("--partial", is_flag=True, help="Go on without the pictures that are missing.")
-@click.option("--out", type=click.Path(path_type=Path), help="State, log and checkpoint.")
-@click.option("--backbone", default="tiny", show_default=True, metavar="NAME|FOLDER")
-@click.option("--cache", type=click.Path(path_type=Path), help="Of tokens.  [OUT/tokens]")
-@click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other field.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option("--threads", type=click.IntRange(1), help="Of torch.  [its own choice]")
-@click.option("--list", "list_", is_flag=True, help="List recipes and data sets, train nothing.")
+@run_options(click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's."))
 def adapter(list_: bool, **given: Any) -> int:
     """Train a ranking adapter on a frozen backbone, on tokens computed once and kept in OUT.
 
@@ -87,8 +73,8 @@ def adapter(list_: bool, **given: Any) -> int:
         out,
         backbone,
         given["cache"],
-        _report,
-        _command(),
+        report,
+        command_line(),
         partial=given["partial"],
         device=given["device"],
     )
@@ -103,15 +89,13 @@ def _configured(given: dict[str, Any], backbone: str) -> tuple[Any, Path]:
     own = module.recipe_of(data[0]) if len(data) == 1 else None
     recipe = given["recipe"] or own or DEFAULT_RECIPE
     config = module.load_recipe(recipe, backbone)
-    values: dict[str, Any] = {}
+    sources = None
     if data and recipe != own:
-        values["sources"] = tuple(_source(each, config.sources) for each in data)
+        sources = tuple(_source(each, config.sources) for each in data)
         out = out or Path("runs") / "-".join(data)
         name = name or out.resolve().name
-    told = {"name": name, "steps": given["steps"], "seed": given["seed"]}
-    values |= {key: value for key, value in told.items() if value is not None}
-    for text in given["overrides"]:
-        values = _joined(values, _assignment(text))
+    steps, seed = given["steps"], given["seed"]
+    values = values_of(given, sources=sources, name=name, steps=steps, seed=seed)
     config = module.override(config, values)
     if given["fold"] is not None:
         sources = tuple(replace(each, fold=given["fold"]) for each in config.sources)
@@ -148,40 +132,21 @@ def tiny(show_recipe: bool, needs: bool, measure: Path | None, **given: Any) -> 
         return 0
     if given["captions"] is None:
         raise UsageError("--captions names the folder of Flickr8k; see --needs.")
-    module.build(module.Config.load(module.RECIPE, **given), _report)
+    module.build(module.Config.load(module.RECIPE, **given), report)
     return 0
 
 
 def _list_adapter() -> int:
-    from imgrank.data import catalogue
     from imgrank.train import adapter_recipe as module
+    from imgrank.train.recipe_file import recipes
 
-    click.echo("recipes (--data NAME, or --recipe adapter-NAME.toml):")
-    for path in sorted((Path(module.__file__).parent / "recipes").glob("adapter-*.toml")):
-        config = module.load_recipe(path)
-        names = ", ".join(dict.fromkeys(source.data for source in config.sources))
-        click.echo(
-            f"  {path.stem.removeprefix('adapter-')}: {config.steps} steps for the backbone "
-            f"{config.backbone}, on {names}"
-        )
-    click.echo("data sets:")
-    for name, reader in catalogue.CATALOGUE.items():
-        click.echo(f"  {name}: {reader.made or catalogue.about(name).title}")
-    click.echo("`imgrank data list` tells where they come from and how to lay them out in ROOT.")
+    lines = []
+    for name, file in recipes("adapter").items():
+        config = module.load_recipe(file)
+        data = ", ".join(dict.fromkeys(source.data for source in config.sources))
+        lines.append(f"{name}: {config.steps} steps for the backbone {config.backbone}, on {data}")
+    list_sets(lines)
     return 0
-
-
-def _command() -> str:
-    """The command line of `imgrank train adapter` as it was given, options in their own order."""
-    context = click.get_current_context()
-    words = ["imgrank", "train", "adapter"]
-    for option in context.command.params:
-        name = option.name or ""
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            value = context.params[name]
-            for each in value if option.multiple else (value,):
-                words += [option.opts[0], str(each)]
-    return shlex.join(words)
 
 
 def _source(name: str, known: tuple[Any, ...]) -> Any:
@@ -189,30 +154,3 @@ def _source(name: str, known: tuple[Any, ...]) -> Any:
     from imgrank.train.adapter_recipe import Source
 
     return next((s for s in known if s.data == name), Source(name))
-
-
-def _assignment(text: str) -> dict[str, Any]:
-    """ "lr=1e-4" -> {"lr": 1e-4}, "model.width=64" -> {"model": {"width": 64}}; a value that is no
-    TOML is a string."""
-    from imgrank.train.adapter_recipe import dotted
-
-    key, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
-        raise UsageError(f"--set takes KEY=VALUE, not '{text}'.")
-    try:
-        return dotted(key, tomllib.loads(f"value = {value}")["value"])
-    except tomllib.TOMLDecodeError:
-        return dotted(key, value)
-
-
-def _joined(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Both; tables entry by entry."""
-    joined = dict(values)
-    for key, value in more.items():
-        both = isinstance(value, dict) and isinstance(joined.get(key), dict)
-        joined[key] = _joined(joined[key], value) if both else value
-    return joined
-
-
-def _report(line: str) -> None:
-    click.echo(line, err=True)

@@ -22,7 +22,6 @@ embedded adapters in their model cards.
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -33,8 +32,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imgrank.errors import CheckpointError, MissingExtra
-from imgrank.evaluate.metrics import require_scipy
 from imgrank.evaluate.scoring import Predicted, Question, figures, predict
 from imgrank.models.adapter import Adapter, AdapterConfig
 from imgrank.models.backbone import Backbone
@@ -49,10 +46,14 @@ from imgrank.train.run import (
     Learner,
     alone_in,
     cosine_with_warmup,
+    estimate,
     load_state,
     polite_stop,
     remaining,
+    require_extras,
+    require_number,
     save_state,
+    silent,
 )
 from imgrank.train.streams import Batch, Stream, all_prompts, draw, read_streams, with_pictures
 from imgrank.train.warm_start import warm_start
@@ -192,16 +193,6 @@ def train(
     return Trained(model.eval(), learner.seconds, learner.step - first)
 
 
-def require_number(loss: Tensor, step: int) -> None:
-    """Raises CheckpointError if the loss is none: all weights would be lost with the next step."""
-    if not torch.isfinite(loss):
-        raise CheckpointError(
-            f"the loss of step {step + 1} is no number. The same line goes on from the last state, "
-            "and would end the same: use another --out with a smaller lr, or with --set "
-            "precision=float32 if it is another."
-        )
-
-
 def after_step(
     config: Config,
     learner: Learner,
@@ -214,9 +205,7 @@ def after_step(
 ) -> None:
     """What the first process does when it is time: an estimate, the state, the figures."""
     step = learner.step
-    left = remaining(started, step - first, config.steps - step)
-    if step - first in (10, 100):
-        report(f"about {left} left")
+    estimate(started, step - first, config.steps - step, report)
     evaluate = step % config.evaluate_every == 0 or step == config.steps
     # Saved first: whatever measuring may meet, the steps are not lost.
     if evaluate or step % config.save_every == 0:
@@ -224,6 +213,7 @@ def after_step(
     if evaluate:
         found = figures(answers(learner, streams))
         log.write({"step": step, **found})
+        left = remaining(started, step - first, config.steps - step)
         report(f"step {step}/{config.steps}  {found}  {left} left")
 
 
@@ -279,7 +269,7 @@ def run(
     Raises MissingExtra and UsageError for a recipe that cannot be used, both before any work;
     DataError if a data set is missing; CheckpointError.
     """
-    require_extras()
+    require_extras("training an adapter")
     config = fitted(config, read_spec(backbone))
     processes = join(device)
     tower = Backbone(backbone, processes.device)
@@ -299,17 +289,6 @@ def run(
         processes.wait()
     processes.leave()
     return None if trained is None else out / config.name
-
-
-def require_extras() -> None:
-    """Raises MissingExtra for what a run would need only after hours."""
-    require_scipy("training an adapter")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtra("training an adapter", "train")
-
-
-def silent(line: str) -> None:
-    """The other processes say nothing."""
 
 
 def make_adapter(config: Config, tower: Backbone) -> Adapter:

@@ -1,38 +1,40 @@
 """What a recipe of the ranking adapter says, and whether it can be used, told before any work.
 
 A recipe is a TOML file with the fields of `Config`; `recipes/` beside this module holds our own,
-one an experiment of the paper, and those of the embedded adapters. What its table `[tiny]` holds
-replaces the rest where the backbone is the embedded `tiny`: the paper's values are for a backbone
-and for data a hundred times larger. Every field is checked against its own annotation, then for
-its bounds. What is trained on other data than the recipe's does not inherit what the recipe says
-of its data and of the licence.
+one an experiment of the paper, and those of the embedded adapters. What goes for every recipe is
+in `recipe_file.py`.
 """
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from importlib import resources
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import torch
 
-from imgrank.data.catalogue import CATALOGUE, about
 from imgrank.errors import UsageError
 from imgrank.models.adapter import Adapter, AdapterConfig
 from imgrank.models.spec import BackboneSpec
-from imgrank.train import losses
+from imgrank.train import losses, recipe_file
+from imgrank.train.recipe_file import (
+    UNKNOWN_LICENCE,
+    check_bounds,
+    check_name,
+    check_rises,
+    check_type,
+    check_types,
+    joined,
+    known_fields,
+    retold,
+    tuples,
+)
 
 __all__ = [
-    "UNKNOWN_LICENCE",
     "Config",
     "Source",
     "Task",
-    "dotted",
     "fitted",
     "load_recipe",
     "notes_of_data",
@@ -40,8 +42,7 @@ __all__ = [
     "recipe_of",
 ]
 
-UNKNOWN_LICENCE = "unknown: depends on the pictures it was trained on"
-TINY = "tiny"  # the backbone that the table of this name is for
+TINY = recipe_file.TINY
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Source:
     fold: int = 0  # the test part of a set that is published in folds
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         from_zero = ("groups", "negatives", "relative", "relative_to", "fold")
-        _check_bounds(self, above_zero=("share", "value_step"), from_zero=from_zero)
+        check_bounds(self, above_zero=("share", "value_step"), from_zero=from_zero)
         if self.negatives >= 1 or self.relative > 1:
             raise UsageError("negatives must be below 1, relative at most 1.")
         if self.groups and (self.negatives or self.relative):
@@ -86,9 +87,9 @@ class Task:
     note: str = ""  # one line that whoever sorts by it should know
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_bounds(self, above_zero=("scale",), from_zero=())
-        _check_rises(self.range)
+        check_types(self)
+        check_bounds(self, above_zero=("scale",), from_zero=())
+        check_rises(self.range)
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ class Config:
     save_every: int = 250  # steps
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_bounds(
+        check_types(self)
+        check_bounds(
             self,
             above_zero=("batch", "steps", "lr", "clip", "evaluate_every", "save_every"),
             from_zero=("alpha", "bce", "warmup", "weight_decay", "average", "seed"),
@@ -143,15 +144,14 @@ class Config:
             raise UsageError("bce asks whether a target is above 0: no offset goes with it.")
         if self.warm_start and self.features == "pictures":
             raise UsageError("warm_start reads all tokens: features = disk, or warm_start = false.")
-        if self.name in ("", ".", "..") or set(self.name) & set("/\\\0\n"):
-            raise UsageError(f"name = {self.name!r} cannot be the name of a folder.")
+        check_name(self.name)
         for name, task in self.tasks.items():
-            _check_type(f"tasks.{name}", task, Task)
+            check_type(f"tasks.{name}", task, Task)
         hints = get_type_hints(AdapterConfig)
         for name, value in self.model.items():
             if name not in hints:
                 raise UsageError(f"model.{name}: an adapter has {', '.join(hints)}.")
-            _check_type(f"model.{name}", value, hints[name])
+            check_type(f"model.{name}", value, hints[name])
 
 
 def load_recipe(path: str | Path, backbone: str = "") -> Config:
@@ -160,32 +160,12 @@ def load_recipe(path: str | Path, backbone: str = "") -> Config:
     backbone: name of the one to train on; for "tiny" the recipe's `[tiny]` applies.
     Raises UsageError if it is not there, or lacks or misspells a field.
     """
-    file = Path(path)
-    text = file if file.is_file() else resources.files("imgrank.train") / "recipes" / str(path)
-    try:
-        values = tomllib.loads(text.read_text(encoding="utf-8"))
-        tiny = values.pop(TINY, {})
-        if backbone == TINY:
-            values = _merged(values, tiny)
-        return Config(**_shaped(values))
-    except FileNotFoundError:
-        raise UsageError(f"there is no recipe {path}") from None
-    except (ValueError, TypeError, UsageError) as error:
-        raise UsageError(f"the recipe {path} cannot be used: {error}") from error
+    return recipe_file.load(path, backbone, lambda values: Config(**_shaped(values)), _merged)
 
 
 def recipe_of(data: str) -> str | None:
     """The file name of our own recipe for a data set or an experiment, None if there is none."""
-    name = f"adapter-{data}.toml"
-    return name if (resources.files("imgrank.train") / "recipes" / name).is_file() else None
-
-
-def dotted(key: str, value: Any) -> dict[str, Any]:
-    """ "model.width", 64 -> {"model": {"width": 64}}, as `override` takes it."""
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    nested: dict[str, Any] = value
-    return nested
+    return recipe_file.recipe_of("adapter", data)
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
@@ -196,20 +176,13 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     Notes and licence, unless given anew, are the recipe's only with its own data sets: for others
     the notes name them and the licence is unknown. Other settings are named in the notes.
     """
-    known = [each.name for each in fields(config)]
-    if unknown := sorted(set(values) - set(known)):
-        raise UsageError(f"the recipe has no field {', '.join(unknown)}.")
-    own = {each: getattr(config, each) for each in known}
+    own = known_fields(config, values)
     try:
         changed = replace(config, **_shaped(_merged(own, values)))
     except TypeError as error:
         raise UsageError(f"the recipe cannot take these values: {error}") from error
-    if [source.data for source in changed.sources] != [source.data for source in config.sources]:
-        said = {"licence": UNKNOWN_LICENCE, "notes": ""}
-    else:
-        said = {"licence": config.licence, "notes": config.notes + _other_settings(config, changed)}
-    told: dict[str, Any] = {name: text for name, text in said.items() if name not in values}
-    return replace(changed, **told)
+    before, after = ([source.data for source in each.sources] for each in (config, changed))
+    return retold(config, changed, values, before == after)
 
 
 def fitted(config: Config, backbone: BackboneSpec) -> Config:
@@ -236,58 +209,16 @@ def fitted(config: Config, backbone: BackboneSpec) -> Config:
 
 def notes_of_data(config: Config) -> str:
     """For a card of a recipe that has no notes: what is known of the data sets."""
-    lines = []
-    for name in dict.fromkeys(source.data for source in config.sources):
-        if name not in CATALOGUE:
-            continue
-        made = CATALOGUE[name].made
-        if made:
-            lines.append(f"- {name}: {made}")
-        else:
-            known = about(name)
-            terms = f"licence: {known.licence}" if known.licence else "its licence was not seen"
-            lines.append(f"- {name}: {known.title}; {known.source}; {terms}")
-    return "\n".join(
-        [
-            "## Data and their terms",
-            "",
-            *lines,
-            "",
-            "These were chosen by whoever trained this; what stands here is what imgrank knows of "
-            "them. What the terms of the pictures, and those of the backbone, allow to be done "
-            "with it is theirs to settle.",
-        ]
-    )
-
-
-def _other_settings(config: Config, changed: Config) -> str:
-    before, after = asdict(config), asdict(changed)
-    names = [n for n in after if n not in ("name", "licence", "notes") and after[n] != before[n]]
-    if not names or not config.notes:
-        return ""
-    lines = [f"- {name}: {after[name]}, in the recipe {before[name]}" for name in names]
-    said = "What stands above was written of the recipe as it is. Here these differ:"
-    return "\n".join(["", "## Other settings than the recipe's", "", said, "", *lines, ""])
+    return recipe_file.notes_of(source.data for source in config.sources)
 
 
 def _merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """`more` over `values`; tables entry by entry, sources by the name of their data."""
-    merged = dict(values)
-    for name, value in more.items():
-        before = merged.get(name)
-        if name == "sources" and isinstance(value, Mapping) and isinstance(before, list | tuple):
-            merged[name] = _merged_sources(before, value)
-        elif name in ("model", "tasks") and isinstance(value, Mapping):
-            entries = dict(before or {})
-            for key, entry in value.items():
-                if isinstance(entry, Mapping):
-                    known = entries.get(key, {})
-                    entry = {**(asdict(known) if isinstance(known, Task) else known), **entry}
-                entries[key] = entry
-            merged[name] = entries
-        else:
-            merged[name] = value
-    return merged
+    more = dict(more)
+    sources = values.get("sources")
+    if isinstance(more.get("sources"), Mapping) and isinstance(sources, list | tuple):
+        more["sources"] = _merged_sources(sources, more["sources"])
+    return joined(values, more)
 
 
 def _merged_sources(sources: Any, more: Mapping[str, Any]) -> list[Any]:
@@ -302,66 +233,14 @@ def _merged_sources(sources: Any, more: Mapping[str, Any]) -> list[Any]:
 
 def _shaped(values: Mapping[str, Any]) -> dict[str, Any]:
     """TOML has lists and tables where `Config` has tuples, sources and tasks."""
-    shaped = {name: _tuples(value) for name, value in values.items()}
+    shaped = tuples(values)
     if isinstance(shaped.get("sources"), tuple):
         shaped["sources"] = tuple(
-            Source(**_inside(each)) if isinstance(each, dict) else each
-            for each in shaped["sources"]
+            Source(**tuples(each)) if isinstance(each, dict) else each for each in shaped["sources"]
         )
     if isinstance(shaped.get("tasks"), Mapping):
         shaped["tasks"] = {
-            name: Task(**_inside(each)) if isinstance(each, dict) else each
+            name: Task(**tuples(each)) if isinstance(each, dict) else each
             for name, each in shaped["tasks"].items()
         }
     return shaped
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _inside(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _tuples(value) for name, value in table.items()}
-
-
-def _check_types(values: Config | Source | Task) -> None:
-    for name, hint in get_type_hints(type(values)).items():
-        _check_type(name, getattr(values, name), hint)
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    if not _fits(value, hint):
-        wanted = hint.__name__ if isinstance(hint, type) else str(hint)
-        for long in ("typing.", "collections.abc.", "imgrank.train.adapter_recipe."):
-            wanted = wanted.replace(long, "")
-        raise UsageError(f"{name} = {value!r} is not possible; it must be: {wanted}.")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in arguments
-    if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in arguments)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        return len(kinds) == len(value) and all(map(_fits, value, kinds))
-    if hint in (int, float):
-        kinds = (int,) if hint is int else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-    return hint is Any or isinstance(value, origin or hint)
-
-
-def _check_rises(ends: tuple[float, float] | None) -> None:
-    if ends is not None and not ends[0] < ends[1]:
-        raise UsageError(f"range = {list(ends)} must rise.")
-
-
-def _check_bounds(values: object, above_zero: tuple[str, ...], from_zero: tuple[str, ...]) -> None:
-    for name in (*above_zero, *from_zero):
-        value = getattr(values, name)
-        if value < 0 or (value == 0 and name in above_zero):
-            least = "above 0" if name in above_zero else "0 or more"
-            raise UsageError(f"{name} = {value!r} must be {least}.")

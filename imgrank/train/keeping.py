@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from imgrank.errors import CheckpointError
 from imgrank.models.card import model_card
@@ -21,7 +21,7 @@ from imgrank.train.streams import RELATIVE, Asked, Stream
 if TYPE_CHECKING:
     from imgrank.train.adapter import Trained
 
-__all__ = ["facts_of", "task_facts", "write_checkpoint"]
+__all__ = ["duration", "facts_of", "keep", "task_facts", "write_checkpoint"]
 
 
 def write_checkpoint(
@@ -35,30 +35,49 @@ def write_checkpoint(
 ) -> None:
     """Write it, unless it is there already from the very same weights."""
     model = trained.model
-    # Matrices survive half precision; gains and biases of the first norms would not quite.
     values = {**model.adapter.state_dict(), **(model.tuned.overrides() if model.tuned else {})}
-    tensors = {
-        name: (value.half() if value.ndim > 1 else value).cpu() for name, value in values.items()
-    }
-    if not trained.steps and _holds(folder, tensors):
-        report(f"{folder} was finished before and is left as it is")
-        return
     facts = facts_of(config, streams, backbone, model.adapter.config.to_dict(), command)
     if model.tuned is not None:
         facts["backbone"]["replaced"] = ["text"]
     shares = sum(source.share for source in config.sources)
-    device = next(model.parameters()).device
-    where = f"{torch.get_num_threads()} CPU thread(s)" if device.type == "cpu" else str(device)
     lines = [
         f"command: `{command}`",
-        f"{config.steps} steps, seed {config.seed}, {trained.seconds / 60:.1f} minutes on "
-        f"{where}, cached tokens not counted",
+        f"{config.steps} steps, seed {config.seed}, {duration(trained.seconds, model)}, cached "
+        "tokens not counted",
         "data sets: "
         + ", ".join(f"{s.data} ({s.share / shares:.0%} of steps)" for s in config.sources),
         f"{sum(p.numel() for p in model.adapter.parameters()) / 1e6:.2f} M parameters",
     ]
-    notes = config.notes or notes_of_data(config)
-    save_checkpoint(folder, facts, tensors, model_card(facts, notes, lines))
+    card = model_card(facts, config.notes or notes_of_data(config), lines)
+    keep(folder, facts, values, card, report, finished=not trained.steps)
+
+
+def duration(seconds: float, model: nn.Module) -> str:
+    """How long a model was trained, and on what, for its card."""
+    device = next(model.parameters()).device
+    where = f"{torch.get_num_threads()} CPU thread(s)" if device.type == "cpu" else str(device)
+    return f"{seconds / 60:.1f} minutes on {where}"
+
+
+def keep(
+    folder: Path,
+    facts: Mapping[str, Any],
+    values: Mapping[str, Tensor],
+    card: str,
+    report: Callable[[str], None],
+    *,
+    finished: bool,
+) -> None:
+    """Write a checkpoint. finished: the training had ended before, so it may be there already; it
+    is then left as it is if it holds these very weights."""
+    # Matrices survive half precision; gains and biases of the first norms would not quite.
+    tensors = {
+        name: (value.half() if value.ndim > 1 else value).cpu() for name, value in values.items()
+    }
+    if finished and _holds(folder, tensors):
+        report(f"{folder} was finished before and is left as it is")
+        return
+    save_checkpoint(folder, facts, tensors, card)
     report(f"wrote {folder}")
 
 

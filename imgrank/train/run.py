@@ -1,4 +1,5 @@
-"""What every recipe needs around its loop: stopping politely, state on disk, a log, an estimate.
+"""What every recipe needs around its loop: its extras, stopping politely, state on disk, a log, an
+estimate.
 
 A recipe draws everything random at step n from a generator seeded with (seed, n). So its state is
 the step, the weights and the optimiser, and a resumed run gives the very numbers of an
@@ -7,13 +8,14 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imgrank.errors import CheckpointError, DataError, UsageError
+from imgrank.errors import CheckpointError, DataError, MissingExtra, UsageError
+from imgrank.evaluate.metrics import require_scipy
 from imgrank.models.atomic import write_bytes
 from imgrank.train.processes import ALONE, Processes
 
@@ -32,12 +35,37 @@ __all__ = [
     "Stop",
     "alone_in",
     "cosine_with_warmup",
+    "estimate",
     "load_state",
     "optimiser",
     "polite_stop",
     "remaining",
+    "require_extras",
+    "require_number",
     "save_state",
+    "silent",
 ]
+
+
+def require_extras(what: str) -> None:
+    """Raises MissingExtra for what a training (what) would need only after hours."""
+    require_scipy(what)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtra(what, "train")
+
+
+def silent(line: str) -> None:
+    """The report of all processes but the first."""
+
+
+def require_number(loss: Tensor, step: int) -> None:
+    """Raises CheckpointError if the loss is none: all weights would be lost with the next step."""
+    if not torch.isfinite(loss):
+        raise CheckpointError(
+            f"the loss of step {step + 1} is no number. The same line goes on from the last state, "
+            "and would end the same: use another --out with a smaller lr, or with --set "
+            "precision=float32 if it is another."
+        )
 
 
 class Stop:
@@ -126,7 +154,10 @@ class Learner:
         decay = min(self.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
-                self.averaged[name].lerp_(value, 1 - decay)
+                if value.is_floating_point():
+                    self.averaged[name].lerp_(value, 1 - decay)
+                else:  # a count, as a batch norm has
+                    self.averaged[name].copy_(value)
         self.step += 1
 
     def state(self) -> dict[str, Any]:
@@ -255,6 +286,12 @@ def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def estimate(started: float, done: int, left: int, report: Callable[[str], None]) -> None:
+    """Says how long it will take, early and once more when that is known better."""
+    if done in (10, 100):
+        report(f"about {remaining(started, done, left)} left")
 
 
 def remaining(started: float, done: int, left: int) -> str:

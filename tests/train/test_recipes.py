@@ -18,13 +18,13 @@ from imgrank.train.adapter_recipe import (
     Config,
     Source,
     Task,
-    dotted,
     fitted,
     load_recipe,
     notes_of_data,
     override,
     recipe_of,
 )
+from imgrank.train.recipe_file import dotted
 
 RECIPES = sorted((Path(adapter_recipe.__file__).parent / "recipes").glob("adapter-*.toml"))
 PACKAGE = Path(adapter_recipe.__file__).parents[1]

@@ -1,0 +1,90 @@
+"""What the recipes' commands share: their options, the command line as it was given, a report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+__all__ = ["command_line", "list_sets", "report", "run_options", "values_of"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+WHERE = (
+    click.option("--root", type=click.Path(path_type=Path), help="Where the data sets lie."),
+    click.option(
+        "--fold", type=click.IntRange(0), help="The test part, of sets that have folds.  [0]"
+    ),
+    click.option("--partial", is_flag=True, help="Go on without the pictures that are missing."),
+    click.option("--out", type=click.Path(path_type=Path), help="State, log and checkpoint."),
+    click.option("--backbone", default="tiny", show_default=True, metavar="NAME|FOLDER"),
+    click.option("--cache", type=click.Path(path_type=Path), help="Of tokens.  [OUT/tokens]"),
+)
+HOW = (
+    click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's."),
+    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other field."),
+    click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
+    ),
+    click.option("--threads", type=click.IntRange(1), help="Of torch.  [its own choice]"),
+    click.option(
+        "--list", "list_", is_flag=True, help="List recipes and data sets, train nothing."
+    ),
+)
+
+
+def run_options(*own: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """The options of every recipe that trains on data sets with a backbone. own: those of this one
+    that say how long and how."""
+
+    def with_options(command: Command) -> Command:
+        for option in reversed((*WHERE, *own, *HOW)):
+            command = option(command)
+        return command
+
+    return with_options
+
+
+def values_of(given: dict[str, Any], **told: Any) -> dict[str, Any]:
+    """Values of the recipe's fields: those told (None: not), then each --set KEY=VALUE."""
+    from imgrank.train.recipe_file import assignment, joined
+
+    values = {key: value for key, value in told.items() if value is not None}
+    for text in given["overrides"]:
+        values = joined(values, assignment(text))
+    return values
+
+
+def command_line() -> str:
+    """The command line as it was given, options in their own order."""
+    context = click.get_current_context()
+    words = ["imgrank", "train", context.command.name or ""]
+    for option in context.command.params:
+        name = option.name or ""
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = context.params[name]
+            flag = getattr(option, "is_flag", False)
+            for each in value if option.multiple else (value,):
+                words += [option.opts[0]] if flag else [option.opts[0], str(each)]
+    return shlex.join(words)
+
+
+def list_sets(lines: Iterable[str]) -> None:
+    """The recipes, as lines, then the data sets."""
+    from imgrank.data import catalogue
+
+    click.echo("recipes (--data NAME, or --recipe FILE):")
+    for line in lines:
+        click.echo(f"  {line}")
+    click.echo("data sets:")
+    for name, reader in catalogue.CATALOGUE.items():
+        click.echo(f"  {name}: {reader.made or catalogue.about(name).title}")
+    click.echo("`imgrank data list` tells where they come from and how to lay them out in ROOT.")
+
+
+def report(line: str) -> None:
+    """A line of progress."""
+    click.echo(line, err=True)
