@@ -40,6 +40,18 @@ CATALOGUE: Mapping[str, Reader] = {
     "ava": Reader("ava"),
     "adience": Reader("adience"),
     "hci": Reader("hci"),
+    "morph": Reader("morph"),
+    "clap2015": Reader("clap2015"),
+    "crowdbeauty": Reader("crowdbeauty"),
+    **{
+        f"crowdbeauty-{name}": Reader(
+            "crowdbeauty",
+            f"read_{name}",
+            f"those photographs of CrowdBeauty that are of the category {name}",
+            ("crowdbeauty",),
+        )
+        for name in ("animals", "nature", "people", "urban")
+    },
     "csv": Reader("table"),
     "agiqa3k": Reader("agiqa3k"),
     "agiqa3k-views": Reader(
