@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imgrank.api import Options, compare, index, load_ranker, score, sort
+    from imgrank.estimates.age import age
 
-__all__ = ["Options", "compare", "index", "load_ranker", "score", "sort"]
+__all__ = ["Options", "age", "compare", "index", "load_ranker", "score", "sort"]
+
+_HOMES = {"age": "imgrank.estimates.age"}  # of names that are not api.py's
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from imgrank import api
+        from importlib import import_module
 
-        return getattr(api, name)
+        return getattr(import_module(_HOMES.get(name, "imgrank.api")), name)
     raise AttributeError(f"module 'imgrank' has no attribute {name!r}")
 
 

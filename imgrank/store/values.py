@@ -29,8 +29,8 @@ __all__ = [
     "TextCount",
 ]
 
-ALWAYS_KEPT = frozenset({"pooled", "statistics"})
-"""Features of about 3 KB a picture, which are outside the feature budget."""
+ALWAYS_KEPT = frozenset({"pooled", "statistics", "faces"})
+"""Features of about 3 KB a picture (or a face of it), which are outside the feature budget."""
 
 
 class Score(NamedTuple):

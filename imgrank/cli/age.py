@@ -1,0 +1,88 @@
+"""`imgrank age`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgrank.cli import options as shared
+
+if TYPE_CHECKING:
+    from imgrank.estimates.age import Ages, Which
+
+EPILOG = """\b
+Examples:
+  imgrank age examples/photos
+  imgrank age examples/photos/astronaut.jpg --format json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--faces",
+    type=click.Choice(["all", "largest"]),
+    default="all",
+    show_default=True,
+    help="Of each picture.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Leave out faces that the detector is less sure of, 0 to 1.  [the detector's own]",
+)
+@shared.output_options
+@shared.scan_options
+@shared.model_options
+def age(
+    paths: tuple[str, ...],
+    faces: Which,
+    min_confidence: float | None,
+    format_: str | None,
+    output: Path | None,
+    strict: bool,
+    quiet: bool,
+    **given: Any,
+) -> int:
+    """Estimate the apparent age of every face: one row a face, the largest first.
+
+    PATH is a folder (with all below it), a picture, or '-' for paths on standard input. A row has
+    the age in years with an interval that holds the truth in about 80 of 100 cases where the model
+    gives one, the face's box in pixels of the upright picture, and the age group (0-9, 10-19, ...,
+    80+) of that age with its probability. A picture without a face is a row `no_face`. One that
+    is a crop of a face already is taken as it is (`cropped`).
+
+    This is how old a face LOOKS to a small model, years off for most faces and more for some ages
+    and some people than for others. `imgrank models info MODEL` tells what error was measured, on
+    which faces. It is not for decisions about people.
+
+    Faces are found by the extra: pip install 'imgrank[faces]'. Without it every picture is taken
+    as the crop of one face.
+    """
+    from imgrank.estimates.age import age as estimate
+    from imgrank.results.estimates import write_estimates
+
+    with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
+        named, options = shared.build_options(paths, reporter, **given)
+        found = estimate(named, faces=faces, min_confidence=min_confidence, options=options)
+        reporter.stop()
+        write_estimates(
+            found.rows, found.model, out.format, out.stream, nul=given["nul"], skipped=found.skips
+        )
+        reporter.notify(_counted(found))
+        return reporter.finish(
+            found.skips, computed=found.computed, known=found.known, strict=strict
+        )
+
+
+def _counted(found: Ages) -> str:
+    """ "3 faces; 2 pictures without a face"."""
+    faces = sum(row.status == "ok" for row in found.rows)
+    without = len(found.rows) - faces
+    said = "1 face" if faces == 1 else f"{faces} faces"
+    if without:
+        said += f"; {without} {'picture' if without == 1 else 'pictures'} without a face"
+    return said

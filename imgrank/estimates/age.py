@@ -1,0 +1,252 @@
+"""Apparent age of every face in pictures (`imgrank age`): what Python users and the command call.
+
+    from imgrank import age
+    for row in age("photos").rows: print(row.path, row.face, row.value, row.low, row.high)
+
+An estimate of how old a face looks, by a model whose error is measured (`imgrank models info`); it
+is not for decisions about people.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from imgrank.api import Options, PathLike
+from imgrank.errors import CheckpointError, MissingExtra, NothingReadable, UsageError
+from imgrank.images import ImageFile, Skip
+from imgrank.images.face_crop import CropGeometry
+from imgrank.images.faces import Detector, detector
+from imgrank.images.scan import scan
+from imgrank.instruction import Query, parse
+from imgrank.opening import open_store
+from imgrank.pipeline import features_of
+from imgrank.rankers.base import Answer, Features, Ranker
+from imgrank.rankers.faces import FACES, FaceSource
+from imgrank.rankers.l2rclip import L2RCLIPRanker
+from imgrank.rankers.load import route
+from imgrank.rankers.source import BackboneSource
+from imgrank.results.estimate import Box, Estimate
+from imgrank.results.estimates import Estimator
+from imgrank.saying import nothing
+from imgrank.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["GROUPS", "Ages", "Which", "age"]
+
+Which = Literal["all", "largest"]
+
+GROUPS: tuple[tuple[int, str], ...] = (
+    *((first, f"{first}-{first + 9}") for first in range(0, 80, 10)),
+    (80, "80+"),
+)
+"""First whole year and name of each age group. A group starts half a year before its first year, as
+an age of 29.6 is called 30."""
+
+AT_ONCE = 64
+"""Pictures whose faces a ranker sees at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """rows: by path, then by face, the largest first; a picture without a face is one row.
+
+    model: who estimated.   looked: False: every picture was taken as the crop of one face.
+    skips: what could not be read.   computed, known: pictures, of the latter all was in the store.
+    """
+
+    rows: list[Estimate]
+    model: Estimator
+    looked: bool
+    skips: list[Skip]
+    computed: int
+    known: int
+
+
+def age(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    faces: Which = "all",
+    min_confidence: float | None = None,
+    options: Options | None = None,
+) -> Ages:
+    """The apparent age of every face, or of the largest face of each picture.
+
+    min_confidence: of the detector, 0 to 1; None: its own.
+    Raises UsageError for a missing path or a model that gives no years, NothingReadable if no
+    picture could be read, ModelUnavailable if a named model is not here.
+    """
+    options = options or Options()
+    settings = options.settings or load_settings()
+    query = parse("by age")
+    files, skips = _scan(paths, options)
+    job = route(query, settings, options.model)
+    _check(job.answer)
+    options.notify(f"age: {job.answer.label}")
+    finder = _detector(settings, options)
+    backbone = job.ranker.source
+    assert isinstance(backbone, BackboneSource)  # measured properties have no age
+    source = FaceSource(backbone, job.ranker.needs, finder, _geometry(job.ranker))
+    lowest = _lowest(finder, min_confidence)
+    rows: list[Estimate] = []
+    computed = known = 0
+    with open_store(settings, [backbone], options.notify) as store:
+        found = features_of(
+            files,
+            [(source, source.kept)],
+            store,
+            threads=settings.threads,
+            progress=options.progress,
+        )
+        pictures: list[tuple[Path, Features]] = []
+        for outcome in found:
+            if isinstance(outcome, Skip):
+                skips.append(outcome)
+                continue
+            computed += outcome.computed
+            known += not outcome.computed
+            pictures.append((outcome.path, outcome.features[source.identity]))
+            if len(pictures) >= AT_ONCE:
+                rows += _rows(pictures, job.ranker, query, faces, lowest)
+                pictures = []
+        rows += _rows(pictures, job.ranker, query, faces, lowest)
+    if backbone.device_note:
+        options.notify(f"ran on {backbone.device_note}")
+    if not rows:
+        raise NothingReadable(nothing(skips))
+    rows.sort(key=lambda row: (str(row.path), row.face or 0))
+    return Ages(rows, _estimator(job.answer), finder is not None, skips, computed, known)
+
+
+def _scan(
+    paths: PathLike | Iterable[PathLike], options: Options
+) -> tuple[list[ImageFile], list[Skip]]:
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found = list(
+        scan(
+            map(Path, named),
+            listed=options.listed,
+            include_hidden=options.include_hidden,
+            exclude=options.exclude,
+        )
+    )
+    files = [item for item in found if isinstance(item, ImageFile)]
+    return files, [item for item in found if isinstance(item, Skip)]
+
+
+def _check(answer: Answer) -> None:
+    if answer.unit != "years":
+        gives = f"gives {answer.unit}" if answer.unit else "gives an order only"
+        raise UsageError(
+            f"{answer.model} cannot say an age in years: it {gives}. Leave --model away, or name a "
+            "model that was trained for years."
+        )
+
+
+def _detector(settings: Settings, options: Options) -> Detector | None:
+    """None, and said so, without the extra."""
+    try:
+        return detector(settings.models_dir)
+    except MissingExtra as error:
+        options.notify(f"  every picture is taken as the crop of one face: {error}")
+        return None
+
+
+def _lowest(finder: Detector | None, wanted: float | None) -> float:
+    if wanted is not None:
+        return wanted
+    return float(getattr(finder, "min_confidence", 0.0))
+
+
+def _geometry(ranker: Ranker) -> CropGeometry:
+    """Of the crops that the checkpoint was trained on."""
+    tasks: Mapping[str, Any] = getattr(ranker, "tasks", {})
+    try:
+        return CropGeometry.from_dict(tasks.get("age", {}).get("crop", {}))
+    except ValueError as error:
+        raise CheckpointError(f"{ranker.name} cannot be used: {error}.") from error
+
+
+def _estimator(answer: Answer) -> Estimator:
+    return Estimator("age", answer.model, answer.revision, answer.method, answer.unit, faces=True)
+
+
+# ---- from features to rows -----------------------------------------------------------------------
+
+
+def _rows(
+    pictures: Sequence[tuple[Path, Features]],
+    ranker: Ranker,
+    query: Query,
+    which: Which,
+    lowest: float,
+) -> Iterator[Estimate]:
+    """The rows of some pictures, picture by picture."""
+    boxes = [_boxes(features[FACES], which, lowest) for _, features in pictures]
+    given = [
+        {name: features[name][number] for name in ranker.needs}
+        for (_, features), own in zip(pictures, boxes, strict=True)
+        for number, _ in own
+    ]
+    estimates = iter(_estimates(ranker, given, query) if given else ())
+    for (path, _), own in zip(pictures, boxes, strict=True):
+        if not own:
+            yield Estimate(path, "no_face", reason="no face was found")
+        for face, (_, box) in enumerate(own, 1):
+            value, low, high, probability = next(estimates)
+            name = GROUPS[_group(value)][1]
+            yield Estimate(
+                path,
+                value=value,
+                low=low,
+                high=high,
+                level=name,
+                probability=probability,
+                face=face,
+                box=box,
+            )
+
+
+def _boxes(table: NDArray[np.float32], which: Which, lowest: float) -> list[tuple[int, Box]]:
+    """Number in the table and box of the faces that count, in the order of the table."""
+    boxes = [Box(*four, sure, bool(cropped)) for *four, sure, cropped in table.tolist()]
+    sure = [(i, box) for i, box in enumerate(boxes) if box.confidence >= lowest]
+    return sure[:1] if which == "largest" else sure
+
+
+def _estimates(
+    ranker: Ranker, given: Sequence[Features], query: Query
+) -> Iterator[tuple[float, float | None, float | None, float | None]]:
+    """Age, interval and probability of the age's group; a model without ranks says only the age."""
+    if not isinstance(ranker, L2RCLIPRanker):
+        for (score,) in ranker.score(given, [query]):
+            assert score is not None  # only measured properties may be absent
+            yield *score, None
+        return
+    p = ranker.distribution(given)
+    for score, row in zip(ranker.scores_of(p), p, strict=True):
+        yield *score, _mass(row, ranker.ranks.bounds, _group(score.value))
+
+
+def _group(value: float) -> int:
+    """Number of the age group that a value belongs to."""
+    return max(bisect_right([first - 0.5 for first, _ in GROUPS], value) - 1, 0)
+
+
+def _mass(p: NDArray[np.float64], bounds: Sequence[float], group: int) -> float:
+    """Probability [M] of the ranks within a group; each is spread evenly over what it covers."""
+    import numpy as np
+
+    rises = np.concatenate(([0.0], np.cumsum(p)))
+    starts = [first - 0.5 for first, _ in GROUPS]
+    low = 0.0 if group == 0 else float(np.interp(starts[group], bounds, rises))
+    last = group + 1 == len(GROUPS)
+    high = 1.0 if last else float(np.interp(starts[group + 1], bounds, rises))
+    return high - low
