@@ -57,11 +57,11 @@ class Prompts:
         tokens = len(self.inner[longest])
         needed = len(self.start) + more + tokens + len(self.end)
         if needed > length:
-            context = f" and {more} context vectors" if more else ""
+            marks = f"start, end and {more} context vectors" if more else "start and end"
             raise UsageError(
-                f"the template {self.texts[longest]!r} has {tokens} tokens; with start, end"
-                f"{context} it needs {needed} positions, and the text tower has a context length "
-                f"of {length}. Use a shorter template{' or fewer context vectors' * bool(more)}."
+                f"the template {self.texts[longest]!r} has {tokens} tokens; with {marks} it needs "
+                f"{needed} positions, and the text tower has a context length of {length}. Use a "
+                f"shorter template{' or fewer context vectors' * bool(more)}."
             )
 
 
@@ -109,11 +109,11 @@ def _unpadded(row: Sequence[int], pad: int) -> list[int]:
 def _marks(empty: list[int], other: list[int], pad: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Start and end. empty, other: ids of an empty text and of another, without padding."""
     if not empty:
-        return (), (pad,)
+        return (), (pad,)  # padding is what ends a text, or as good as an end
     if len(empty) == 2:
         return (empty[0],), (empty[1],)
-    if len(empty) == 1 and other[:1] != empty:
-        return (), (empty[0],)
+    if len(empty) == 1:
+        return ((empty[0],), (pad,)) if other[:1] == empty else ((), (empty[0],))
     raise UsageError(
         f"the tokenizer makes {empty} of an empty text, in which imgrank does not know start and "
         "end. Use a backbone whose tokenizer pads behind the text and ends it with one token."
