@@ -47,7 +47,8 @@ def rank_checkpoint(
     tensors: dict[str, Any] | None = None,
     **facts: Any,
 ) -> Path:
-    """An untrained checkpoint of kind l2rclip on `tiny`; facts: more of the task's config."""
+    """An untrained checkpoint of kind l2rclip on `tiny`; tensors: more, or in place of its own, of
+    an image tower too; facts: more of the task's config."""
     backbone, ranks = Backbone(EMBEDDED / "tiny"), RANKS[task]
     own: dict[str, torch.Tensor] = {"ranks": backbone.encode_text(ranks.texts).clone()}
     features = ["pooled"]
@@ -76,5 +77,7 @@ def rank_checkpoint(
             }
         },
     }
+    if any(name.startswith("tower.visual.") for name in tensors or ()):
+        config["backbone"]["replaced"] = ["image"]
     save_checkpoint(folder, config, own | (tensors or {}), f"# {folder.name}\n")
     return folder

@@ -33,6 +33,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ __all__ = ["Backbone", "describe", "fold_batch_norm", "statistics_token"]
 
 Pixels = npt.NDArray[np.uint8]
 Features = dict[str, npt.NDArray[np.float16]]
+Take = Callable[[Tensor], dict[str, Tensor]]
 
 CPU_BATCH, DEVICE_BATCH, TEXT_BATCH = 4, 64, 64
 KEEP_FLOAT32 = "statistics tokens were learnt from float32"
@@ -152,17 +154,21 @@ class Backbone:
         """The precision of the image tower and why; "" before the first batch that settles it."""
         return self._precision.note if self._precision else ""
 
-    def encode_images(self, pixels: Pixels | Sequence[Pixels]) -> list[Features]:
+    def encode_images(
+        self, pixels: Pixels | Sequence[Pixels], take: Take | None = None
+    ) -> list[Features]:
         """uint8 [B, S, S, 3] (or B arrays [S, S, 3]), upright RGB -> features of each picture.
 
         float16, whether fresh or kept by the store: a score never depends on which.
+        take: what is taken of the tower instead, from normalised [B, 3, S, S].
         Raises CheckpointError if an embedding is no number: such a score would look as if the
         picture lacked what was asked for.
         """
         pictures = list(pixels)
+        run = self._encode if take is None else partial(self._encode, take=take)
         _ = self.visual, self.precision  # made once, before the threads need them
         if self.device.type != "cpu":
-            found, self.batch = halving(pictures, self._encode, self.batch)
+            found, self.batch = halving(pictures, run, self.batch)
             return found
         if self._pool is None or self._pool_process != os.getpid():  # threads do not survive a fork
             self._pool = solo_pool(max(1, torch.get_num_threads()))
@@ -171,17 +177,17 @@ class Backbone:
             self._pool.submit(self._settle, pictures[: self.batch]).result()
         share = min(self.batch, -(-len(pictures) // torch.get_num_threads()))
         parts = [pictures[i : i + share] for i in range(0, len(pictures), max(1, share))]
-        return [row for part in self._pool.map(self._encode, parts) for row in part]
+        return [row for part in self._pool.map(run, parts) for row in part]
 
     @torch.inference_mode()
     def _settle(self, pixels: Sequence[Pixels]) -> None:
         x = self.normalise(np.stack(pixels))
         self.precision.settle(lambda: self.features_of(x), len(pixels))
 
-    def _encode(self, pixels: Sequence[Pixels]) -> list[Features]:
-        tensors = self.image_features(np.stack(pixels))
+    def _encode(self, pixels: Sequence[Pixels], take: Take | None = None) -> list[Features]:
+        tensors = self.image_features(np.stack(pixels), take)
         arrays = {name: value.half().cpu().numpy() for name, value in tensors.items()}
-        if not np.isfinite(arrays["pooled"]).all():
+        if not np.isfinite(arrays.get("pooled", 0)).all():
             raise CheckpointError(
                 f"the backbone {self.name} gives values that are no numbers: its weights are "
                 "damaged, or the precision is too low for them. Try --precision float32, or fetch "
@@ -190,13 +196,13 @@ class Backbone:
         return [{name: array[i] for name, array in arrays.items()} for i in range(len(pixels))]
 
     @torch.inference_mode()
-    def image_features(self, pixels: Pixels) -> dict[str, Tensor]:
+    def image_features(self, pixels: Pixels, take: Take | None = None) -> dict[str, Tensor]:
         """One batch uint8 [B, S, S, 3] -> pooled [B, E], grid [B, P, Dg], statistics [B, Ds]
-        (the last only if the backbone has it); float32 tensors on the device."""
+        (the last only if the backbone has it), or what `take` gives; float32 on the device."""
         x = self.normalise(pixels)
         self.precision.settle(lambda: self.features_of(x), len(pixels))
         with self.precision.autocast():
-            features = self.features_of(x)
+            features = (take or self.features_of)(x)
         return {name: value.float() for name, value in features.items()}
 
     def normalise(self, pixels: Pixels) -> Tensor:
