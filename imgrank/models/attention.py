@@ -16,10 +16,13 @@ from torch.nn import functional as F
 __all__ = ["Block", "EncoderLayer", "attend"]
 
 
-def attend(attention: nn.MultiheadAttention, x: Tensor, keys: Tensor) -> Tensor:
+def attend(
+    attention: nn.MultiheadAttention, x: Tensor, keys: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """attention(x, keys, keys). x [B, P, D]; keys [B, T, D], or [1, T, D] shared by all pictures.
 
-    `keys` may be `x` itself: self-attention.
+    `keys` may be `x` itself: self-attention.   mask: [B, heads, P, T] or what broadcasts to it, as
+    torch takes it: True where a key is seen, or numbers that are added to the logits.
     """
     shape = x.shape
     D, H = shape[-1], attention.num_heads
@@ -33,7 +36,7 @@ def attend(attention: nn.MultiheadAttention, x: Tensor, keys: Tensor) -> Tensor:
         k, v = F.linear(keys, W[D:], b[D:]).chunk(2, -1)
     q, k, v = (part.view(*part.shape[:2], H, -1).transpose(1, 2) for part in (q, k, v))
     dropout = attention.dropout if attention.training else 0.0
-    out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    out = F.scaled_dot_product_attention(q, k, v, mask, dropout)
     return cast(Tensor, attention.out_proj(out.transpose(1, 2).reshape(shape)))
 
 

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgrank.errors import UsageError
+from imgrank.models.attention import attend
 from imgrank.models.ranks import Ranks
 from imgrank.models.word_level import Prompts, WordTower, read_prompts
 
@@ -112,10 +113,10 @@ class RankFormer(nn.Module):
 
         What stands at padding is not to be used.
         """
-        x, hidden = self.norm(R), ~valid
+        x, seen = self.norm(R), valid
         if self.across_ranks:
-            x, hidden = x.transpose(0, 1), hidden.T  # [n, M, D]
-        x, _ = self.attention(x, x, x, key_padding_mask=hidden, need_weights=False)
+            x, seen = x.transpose(0, 1), seen.T  # [n, M, D], [n, M]
+        x = attend(self.attention, x, x, seen[:, None, None])
         x = self.ffn(x.transpose(0, 1) if self.across_ranks else x)
         refined: Tensor = (1 - self.residual) * R + self.residual * x
         return refined
@@ -164,15 +165,15 @@ class RankText(nn.Module):
         """What does not change: ids of all positions, and the words that stand there at first."""
         lengths = torch.tensor([len(ids) for ids in prompts.inner])
         before = len(prompts.start) + L
-        T = self.tower.length(before + int(lengths.max()) + len(prompts.end))
+        ends = before + lengths
+        T = self.tower.length(int(ends.max()) + len(prompts.end))
         tail = torch.full((len(lengths), T - before), prompts.pad)
         for row, inner in zip(tail, prompts.inner, strict=True):
             row[: len(inner) + len(prompts.end)] = torch.tensor([*inner, *prompts.end])
         start = torch.tensor(prompts.start, dtype=torch.long).expand(len(tail), -1)
         ids = torch.cat([start, tail[:, :1].expand(-1, L), tail], dim=1)  # contexts: no padding
-        ends = before + lengths
         self.tower.check_ends(ids, ends)
-        device = self.tower.device
+        self.longest, device = int(lengths.max()), self.tower.device  # n
         self._keep(ids=ids, ends=ends, valid=torch.arange(T - before) < lengths[:, None])
         self._keep(start=self.tower.words(start.to(device)))  # [M, 1 or 0, D]
         self._keep(tail=self.tower.words(tail.to(device)))  # [M, T - before, D]
@@ -184,13 +185,12 @@ class RankText(nn.Module):
     def _build(self, L: int) -> None:
         """What is trained, and what that needs."""
         config, D, M = self.config, self.tower.width, len(self.ranks)
-        n = int(self.valid.sum(1).max())
         self.context = nn.Parameter(STD * torch.randn(L, D)) if L else None
         self.rankformer = RankFormer(D, config) if config.way == "rankformer" else None
         self.templates: nn.Parameter | None = None
         self.base: nn.Parameter | None = None
         if config.way == "templates":
-            self.templates = nn.Parameter(self.tail[:, :n].detach().clone().cpu())
+            self.templates = nn.Parameter(self.tail[:, : self.longest].clone())
         elif config.way == "interpolation":
             self._keep(weights=interpolation(M, config.base))
             self.base = nn.Parameter(STD * torch.randn(config.base, D))
@@ -212,8 +212,7 @@ class RankText(nn.Module):
             return (self.weights[rows] @ self.base)[:, None]
         if self.templates is not None:
             return self.templates[rows]
-        n = int(self.valid.sum(1).max())
-        R, valid = self.tail[:, :n], self.valid[:, :n]
+        R, valid = self.tail[:, : self.longest], self.valid[:, : self.longest]
         if self.rankformer is None:
             return R[rows]
         if self.rankformer.across_ranks:  # every rank looks at all others

@@ -22,11 +22,12 @@ from typing import Any, cast
 
 import torch
 from open_clip import CLIP
-from open_clip.transformer import TextTransformer
+from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgrank.errors import UsageError
+from imgrank.models.attention import attend
 
 __all__ = ["Prompts", "WordTower", "read_prompts"]
 
@@ -196,9 +197,13 @@ class WordTower:
         if self.own and (part.use_pad_mask or self.cls is not None):
             padding = part._build_additive_mask(ids, n, x.dtype)  # [B heads, n, n]
             mask = padding if mask is None else mask + padding
-        x = part.transformer(x + part.positional_embedding[:n], attn_mask=mask)  # [B, n, D]
-        # LayerNorm is of each position by itself: pooled first, it has less to do.
-        pooled = part.ln_final(self._pooled(x, ends))
+        at = ends
+        if self.cls is not None or self.pool == "last":
+            at = torch.full_like(ends, n - 1)
+        elif self.pool == "first":
+            at = torch.zeros_like(ends)
+        # LayerNorm is of each position by itself: behind the pooling it has less to do.
+        pooled = part.ln_final(self._blocks(x + part.positional_embedding[:n], mask, at))
         projection = part.text_projection
         if isinstance(projection, nn.Linear):
             pooled = projection(pooled)
@@ -206,9 +211,31 @@ class WordTower:
             pooled = pooled @ projection
         return F.normalize(pooled, dim=-1)
 
-    def _pooled(self, x: Tensor, ends: Tensor) -> Tensor:
-        if self.cls is not None or self.pool == "last":
-            return x[:, -1]
-        if self.pool == "first":
-            return x[:, 0]
-        return x[torch.arange(len(x), device=x.device), ends]
+    def _blocks(self, x: Tensor, mask: Tensor | None, at: Tensor) -> Tensor:
+        """x [B, n, D] -> the last block's output at positions `at` [B]: [B, D].
+
+        mask: [n, n] or [B heads, n, n], as OpenCLIP makes it. Of OpenCLIP's usual blocks the last
+        one then has only these positions to compute: of the two of `tiny`, nearly half the work.
+        """
+        transformer, rows = self.part.transformer, torch.arange(len(x), device=x.device)
+        blocks = list(transformer.resblocks)
+        if {type(block) for block in blocks} != {ResidualAttentionBlock}:
+            out: Tensor = transformer(x, attn_mask=mask)
+            return out[rows, at]
+        if mask is not None:
+            n = x.shape[1]
+            mask = mask.view(1 if mask.ndim == 2 else len(x), -1, n, n)
+        for block in blocks[:-1]:
+            keys = block.ln_1(x)
+            x = _behind(block, x, attend(block.attn, keys, keys, mask))
+        keys = blocks[-1].ln_1(x)
+        if mask is not None:  # the row of `at` alone
+            mask = mask.expand(len(x), -1, -1, -1)[rows, :, at][:, :, None]  # [B, heads, 1, n]
+        mixed = attend(blocks[-1].attn, keys[rows, at][:, None], keys, mask)
+        return _behind(blocks[-1], x[rows, at][:, None], mixed)[:, 0]
+
+
+def _behind(block: Any, x: Tensor, mixed: Tensor) -> Tensor:
+    """What a block makes of x after its attention, of which `mixed` is the output."""
+    x = x + block.ls_1(mixed)
+    return cast(Tensor, x + block.ls_2(block.mlp(block.ln_2(x))))
