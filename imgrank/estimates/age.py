@@ -143,10 +143,9 @@ def _scan(
 
 def _check(answer: Answer) -> None:
     if answer.unit != "years":
-        gives = f"gives {answer.unit}" if answer.unit else "gives an order only"
         raise UsageError(
-            f"{answer.model} cannot say an age in years: it {gives}. Leave --model away, or name a "
-            "model that was trained for years."
+            f"{answer.model} cannot say an age in years (its unit: {answer.unit or 'none'}). Leave "
+            "--model away, or name a model that was trained for years."
         )
 
 

@@ -1,0 +1,360 @@
+"""`imgrank age` as a user meets it: painted faces, ages by an untrained model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from face_pictures import BLUE, GREEN, RED, PaintedFaces, painted
+from PIL import Image
+from rank_checkpoints import AGES, rank_checkpoint
+
+import imgrank
+import imgrank.estimates.age as ages
+import imgrank.images.faces as faces
+import imgrank.pipeline as pipeline
+from imgrank.cli import main
+from imgrank.errors import CheckpointError, MissingExtra, NothingReadable, UsageError
+from imgrank.rankers.load import load_ranker
+
+PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rank_checkpoint(tmp_path_factory.mktemp("models") / "ages", "age")
+
+
+@pytest.fixture(autouse=True)
+def detector(monkeypatch: pytest.MonkeyPatch) -> PaintedFaces:
+    found = PaintedFaces()
+    monkeypatch.setattr(ages, "detector", lambda models: found)
+    return found
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(*arguments: object, stdin: bytes = b"") -> Result:
+        monkeypatch.setattr(sys, "argv", ["imgrank", "age", *map(str, arguments)])
+        return CliRunner().invoke(click.Command("imgrank", callback=main), [], input=stdin)
+
+    return call
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """a: nobody. b: a green face and a larger red one. c: a crop. d: a face that is unsure."""
+    folder = tmp_path / "album"
+    painted(folder / "a.png", {})
+    painted(folder / "b.png", {GREEN: (10, 20, 30, 30), RED: (100, 40, 80, 80)})
+    painted(folder / "c.png", {RED: (2, 2, 88, 84)}, (100, 96))
+    painted(folder / "d.png", {BLUE: (40, 40, 50, 50)})
+    return folder
+
+
+def listed(result: Result) -> list[tuple[str, str, str]]:
+    rows = csv.DictReader(io.StringIO(result.stdout), delimiter="\t")
+    return [(Path(row["path"]).name, row["status"], row["face"]) for row in rows]
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def test_one_row_a_face_and_one_for_a_picture_without(run: Run, album: Path, model: Path) -> None:
+    result = run(album, "--model", model)
+    assert result.exit_code == 0, result.stderr
+    assert listed(result) == [
+        ("a.png", "no_face", ""),
+        ("b.png", "ok", "1"),
+        ("b.png", "ok", "2"),
+        ("c.png", "ok", "1"),
+        ("d.png", "no_face", ""),
+    ]
+    assert "age: l2rclip ages" in result.stderr
+    assert "3 faces; 2 pictures without a face" in result.stderr
+    assert "4 pictures in" in result.stderr
+    assert "skipped" not in result.stderr
+
+
+def test_the_largest_face_alone_and_unsure_faces_too(run: Run, album: Path, model: Path) -> None:
+    given = ("--model", model, "--faces", "largest", "--min-confidence", "0.2")
+    result = run(album, *given)
+    assert listed(result) == [
+        ("a.png", "no_face", ""),
+        ("b.png", "ok", "1"),
+        ("c.png", "ok", "1"),
+        ("d.png", "ok", "1"),
+    ]
+    found = imgrank.age(album / "b.png", faces="largest", options=imgrank.Options(str(model)))
+    assert found.rows[0].box.x == 100
+    # Of the faces that are sure enough, not the largest of all.
+    path = painted(album / "e.png", {BLUE: (0, 0, 120, 120), RED: (200, 10, 50, 50)})
+    found = imgrank.age(path, faces="largest", options=imgrank.Options(str(model)))
+    assert found.rows[0].box.x == 200
+
+
+def test_json_for_scripts(run: Run, album: Path, model: Path) -> None:
+    document = json.loads(run(album, "--model", model, "--format", "json").stdout)
+    revision = json.loads((model / "config.json").read_text())["weights"]["sha256"][:12]
+    described = document["model"]
+    assert (described["name"], described["revision"]) == ("ages", revision)
+    assert (described["task"], described["unit"]) == ("age", "years")
+    nobody, red, green, cropped, _ = document["images"]
+    assert (nobody["status"], nobody["face"], nobody["box"]) == ("no_face", None, None)
+    assert (nobody["estimate"], nobody["interval"]) == (None, None)
+    assert nobody["reason"] == "no face was found"
+    assert (red["status"], red["face"], green["face"]) == ("ok", 1, 2)
+    assert red["box"] == {
+        "x": 100, "y": 40, "width": 80, "height": 80, "confidence": 0.9, "cropped": False
+    }  # fmt: skip
+    assert cropped["box"]["cropped"]
+    assert [cropped["box"][key] for key in ("x", "y", "width", "height")] == [0, 0, 100, 96]
+    for row in (red, green, cropped):
+        assert row["interval"][0] <= row["estimate"] <= row["interval"][1]
+        assert 0 < row["probability"] <= 1
+    assert document["skipped"] == []
+
+
+def test_age_interval_and_group_of_a_crop_by_hand(album: Path, model: Path) -> None:
+    """The row of a crop is what the ranker says of the whole picture."""
+    options = imgrank.Options(str(model))
+    (row,) = imgrank.age(album / "c.png", options=options).rows
+    ranker = load_ranker(str(model))
+    features = ranker.source.compute([ranker.source.prepare((album / "c.png").read_bytes())])
+    (p,) = ranker.distribution(features)
+    assert row.value == pytest.approx(float(p @ np.array(AGES.values)))
+    (((scored,),),) = [imgrank.score(album / "c.png", "by age", options=options).scores]
+    assert scored == pytest.approx((row.value, row.low, row.high), abs=1e-9)
+    # Ranks 0, 10, ... cover -5..5, 5..15, ...; the group 20-29 is 19.5..29.5, 40-49 39.5..49.5.
+    group = int(row.level.split("-")[0])
+    assert group - 0.5 <= row.value < group + 9.5
+    rank = group // 10
+    assert row.probability == pytest.approx(0.55 * p[rank] + 0.45 * p[rank + 1])
+
+
+@pytest.mark.parametrize(
+    ("rank", "value", "group"), [(0, 0, "0-9"), (4, 40, "40-49"), (9, 90, "80+")]
+)
+def test_groups_reach_from_zero_to_the_end(
+    tmp_path: Path, album: Path, model: Path, rank: int, value: float, group: str
+) -> None:
+    """A model that puts the picture wholly into one rank, whose part of the scale is 10 wide."""
+    ranker = load_ranker(str(model))
+    features = ranker.source.compute([ranker.source.prepare((album / "c.png").read_bytes())])
+    ranks = -ranker.embedded(features).repeat(len(AGES), axis=0)
+    ranks[rank] *= -1
+    sure = rank_checkpoint(tmp_path / "sure", "age", tensors={"ranks": torch.tensor(ranks).float()})
+    (row,) = imgrank.age(album / "c.png", options=imgrank.Options(str(sure))).rows
+    assert row.value == pytest.approx(value, abs=1e-6)
+    assert row.level == group
+    # The rank of 40 covers 35 to 45, and the group begins at 39.5; the end groups take all beyond.
+    assert row.probability == pytest.approx(0.55 if rank == 4 else 1, abs=1e-6)
+
+
+@pytest.mark.parametrize("format_", ["table", "tsv", "csv", "json", "jsonl", "paths"])
+def test_every_format(run: Run, album: Path, model: Path, format_: str) -> None:
+    result = run(album, "--model", model, "--format", format_, "--quiet")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    if format_ == "paths":
+        assert lines == [str(album / "b.png"), str(album / "c.png")]
+    elif format_ == "jsonl":
+        assert [json.loads(line)["face"] for line in lines] == [None, 1, 2, 1, None]
+    elif format_ in ("tsv", "csv", "table"):
+        assert len(lines) == 6
+    else:
+        assert len(json.loads(result.stdout)["images"]) == 5
+    assert result.stderr == ""
+
+
+def test_rows_are_by_path_then_by_face(run: Run, album: Path, model: Path) -> None:
+    assert run(album / "b.png", "--model", model).exit_code == 0  # known now: it comes first
+    names = [name for name, *_ in listed(run(album, "--model", model))]
+    assert names == ["a.png", "b.png", "b.png", "c.png", "d.png"]
+
+
+# ---- the store -----------------------------------------------------------------------------------
+
+
+def test_a_second_run_opens_no_file_and_looks_for_no_face(
+    run: Run, album: Path, model: Path, detector: PaintedFaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(album, "--model", model)
+    assert "(4 computed, 0 known)" in first.stderr
+    assert detector.calls == 4
+    monkeypatch.setattr(pipeline, "read_file", None)
+    second = run(album, "--model", model)
+    assert second.stdout == first.stdout
+    assert "(0 computed, 4 known)" in second.stderr
+    assert detector.calls == 4
+
+
+KNOWN = """
+import sys
+import imgrank.estimates.age as ages
+from imgrank import Options, age
+from face_pictures import PaintedFaces
+ages.detector = lambda models: PaintedFaces()
+rows = age(sys.argv[1], options=Options(sys.argv[2])).rows
+print(len(rows), [m for m in ("torch", "open_clip", "cv2") if m in sys.modules])
+"""
+
+
+def test_known_faces_import_no_torch(album: Path, model: Path, home: Path) -> None:
+    imgrank.age(album, options=imgrank.Options(str(model)))
+    place = {"IMGRANK_HOME": str(home), "PYTHONPATH": str(Path(__file__).parent)}
+    out = subprocess.run(
+        [sys.executable, "-c", KNOWN, str(album), str(model)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **place},
+    )
+    assert out.stdout.strip() == "5 []", out.stderr
+
+
+def test_an_interrupt_keeps_what_was_computed(tmp_path: Path, model: Path) -> None:
+    for i in range(12):
+        painted(tmp_path / "many" / f"{i:02d}.png", {RED: (i, 40, 50, 50)})
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    options = imgrank.Options(str(model), progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        imgrank.age(tmp_path / "many", options=options)
+    found = imgrank.age(tmp_path / "many", options=imgrank.Options(str(model)))
+    assert (found.known, found.computed) == (8, 4)
+
+
+# ---- without the extra, with other models --------------------------------------------------------
+
+
+def test_without_the_extra_every_picture_is_a_crop_and_that_is_said_once(
+    run: Run, album: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(models: Path) -> None:
+        raise MissingExtra("finding faces", "faces")
+
+    monkeypatch.setattr(ages, "detector", absent)
+    result = run(album, "--model", model, "--format", "json")
+    assert result.exit_code == 0
+    assert result.stderr.count("pip install 'imgrank[faces]'") == 1
+    assert "every picture is taken as the crop of one face" in result.stderr
+    rows = json.loads(result.stdout)["images"]
+    assert [row["box"]["cropped"] for row in rows] == [True] * 4
+    # What was kept then is not taken for what a detector finds.
+    monkeypatch.setattr(ages, "detector", lambda models: PaintedFaces())
+    assert len(listed(run(album, "--model", model))) == 5
+
+
+def test_an_adapter_says_the_age_without_an_interval(album: Path) -> None:
+    found = imgrank.age(album / "c.png", options=imgrank.Options("tiny-age"))
+    (row,) = found.rows
+    whole = imgrank.score(album / "c.png", "by age", options=imgrank.Options("tiny-age"))
+    assert row.value == pytest.approx(whole.scores[0][0].value, abs=1e-4)
+    assert (row.low, row.high, row.probability) == (None, None, None)
+    assert row.level
+    assert found.model.method == "adapter"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("tiny", "cannot say an age in years"), ("tiny-quality", "not trained")]
+)
+def test_a_model_that_gives_no_years_is_refused(
+    run: Run, album: Path, name: str, message: str
+) -> None:
+    result = run(album, "--model", name)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_geometry_of_a_checkpoint_is_used(tmp_path: Path, album: Path) -> None:
+    wide = {"landmarks": [[0.45, 0.45], [0.55, 0.45], [0.5, 0.5], [0.46, 0.55], [0.54, 0.55]]}
+    wide["box"] = [0.4, 0.4, 0.2, 0.2]
+    folder = rank_checkpoint(tmp_path / "wide", "age", crop=wide)
+    # By this checkpoint's crops a face is a fifth of them: what fills a picture is no crop.
+    (row,) = imgrank.age(album / "c.png", options=imgrank.Options(str(folder))).rows
+    assert not row.box.cropped
+    broken = rank_checkpoint(tmp_path / "broken", "age", crop={"size": 0})
+    with pytest.raises(CheckpointError, match="no geometry"):
+        imgrank.age(album, options=imgrank.Options(str(broken)))
+
+
+# ---- what is no picture --------------------------------------------------------------------------
+
+
+def test_unreadable_files_are_skips_and_others_go_on(run: Run, album: Path, model: Path) -> None:
+    whole = (album / "b.png").read_bytes()
+    (album / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (album / "text.jpg").write_text("no picture")
+    result = run(album, "--model", model, "--format", "json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert [Path(skip["path"]).name for skip in document["skipped"]] == ["cut.png", "text.jpg"]
+    assert len(document["images"]) == 5
+    assert f"skipped {album / 'text.jpg'}" in result.stderr
+    assert run(album, "--model", model, "--strict").exit_code == 1
+
+
+def test_nobody_in_any_picture_is_no_error(run: Run, album: Path, model: Path) -> None:
+    result = run(album / "a.png", "--model", model, "--strict")
+    assert result.exit_code == 0
+    assert listed(result) == [("a.png", "no_face", "")]
+
+
+def test_nothing_readable_is_one(run: Run, tmp_path: Path, model: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    result = run(tmp_path / "text.jpg", "--model", model)
+    assert result.exit_code == 1
+    assert "not one picture could be read" in result.stderr
+    with pytest.raises(UsageError):
+        imgrank.age(tmp_path / "absent.jpg")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingReadable):
+        imgrank.age(tmp_path / "empty", options=imgrank.Options(str(model)))
+
+
+def test_sixteen_bits_cmyk_and_grey_are_pictures(tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    Image.fromarray(np.full((40, 60), 40_000, np.uint16)).save(folder / "deep.png")
+    Image.new("CMYK", (60, 40), (0, 200, 200, 0)).save(folder / "cmyk.jpg")
+    Image.new("L", (1, 1), 9).save(folder / "one.png")
+    Image.new("L", (3000, 2), 9).save(folder / "strip.png")
+    found = imgrank.age(folder, options=imgrank.Options(str(model)))
+    assert [row.status for row in found.rows] == ["no_face"] * 4
+    assert not found.skips
+
+
+def test_paths_on_standard_input(run: Run, album: Path, model: Path) -> None:
+    names = b"\0".join(os.fsencode(album / name) for name in ("c.png", "a.png"))
+    result = run("-", "-0", "--model", model, "--format", "paths", stdin=names)
+    assert result.stdout_bytes == os.fsencode(album / "c.png") + b"\0"
+
+
+# ---- the real detector ---------------------------------------------------------------------------
+
+
+def test_a_real_face(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cv2", reason="the extra `faces` is not installed")
+    monkeypatch.setattr(ages, "detector", faces.detector)
+    found = imgrank.age(PHOTOS / "astronaut.jpg", options=imgrank.Options(str(model)))
+    (row,) = found.rows
+    # Her eyes are at about (204, 108) and (242, 108) of 512 x 512.
+    assert row.status == "ok"
+    assert not row.box.cropped
+    assert row.box.x < 204 < 242 < row.box.x + row.box.width < 320
+    assert 40 < row.box.y < 108 < row.box.y + row.box.height < 220
