@@ -1,0 +1,125 @@
+"""The domain of a task, fitted to the pictures that a checkpoint was trained on.
+
+What it says, and the formula of the distance: `rankers/domain.py`. The limits are quantiles of
+pictures that the fit had not seen: the rows are parted into `FOLDS` by their relatives, each fold
+is measured by a fit to the others, and the fit that is kept is to all of them. That holds of
+training and validation pictures together; a validation part of a hundred has no 99 % quantile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from imgrank.data.labelled import Labelled
+from imgrank.images.colour import SIDE, chroma_of_pixels
+from imgrank.rankers.domain import TENSORS, Domain, distances
+
+__all__ = ["DomainConfig", "chroma_of", "fit_domain"]
+
+Matrix = npt.NDArray[np.floating[Any]]
+Arrays = dict[str, npt.NDArray[np.float32]]
+FOLDS = 5
+SMALLEST = 1e-6  # of a standard deviation: a number that never changes says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class DomainConfig:
+    """The table `[domain]` of a recipe.
+
+    monochrome: a colour photograph is outside.   distance: so is what is far from all of training.
+    axes: K, how many main axes.   quantile: of held-out pictures that is still inside.
+    """
+
+    monochrome: bool = False
+    distance: bool = True
+    axes: int = 30
+    quantile: float = 0.99
+
+
+def fit_domain(
+    pooled: Matrix,
+    groups: Sequence[str],
+    chroma: Sequence[float] | None = None,
+    config: DomainConfig | None = None,
+    on: str = "",
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """-> the `domain` of the task's config, and the tensors `domain....` of the checkpoint.
+
+    pooled: [N, E], embeddings of the training and validation pictures, plain views, as
+    `BackboneSource` gives them.   groups: [N], relatives.   chroma: [N], see `chroma_of`; needed if
+    `monochrome`.   on: names the pictures, for people.
+    Raises ValueError if there are too few pictures or relatives.
+    """
+    config = config or DomainConfig()
+    chroma_limit = distance = None
+    tensors: dict[str, torch.Tensor] = {}
+    if config.monochrome:
+        if chroma is None:
+            raise ValueError("a monochrome domain needs the chroma of its pictures")
+        chroma_limit = float(np.quantile(np.asarray(chroma), config.quantile))
+    if config.distance:
+        held = _held_out(np.asarray(pooled, dtype=np.float64), groups, config.axes)
+        distance = float(np.quantile(held, config.quantile))
+        arrays = _fitted(np.asarray(pooled, dtype=np.float64), config.axes)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    domain = Domain(config.monochrome, chroma_limit, distance, config.quantile, on)
+    return domain.to_dict(), tensors
+
+
+def chroma_of(
+    data: Labelled,
+    rows: Sequence[int] | npt.NDArray[np.intp],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> npt.NDArray[np.float64]:
+    """The colour beyond a tint of these pictures of a data set, [n]; 200 pictures a second.
+
+    progress(done, total). Raises DataError, which names the file.
+    """
+    found = np.empty(len(rows))
+    for n, row in enumerate(rows):
+        found[n] = chroma_of_pixels(data.pixels(int(row), SIDE))
+        progress(n + 1, len(rows))
+    return found
+
+
+def _held_out(x: npt.NDArray[np.float64], groups: Sequence[str], axes: int) -> Matrix:
+    """Distance of each picture [N] from a fit without it and its relatives."""
+    folds = np.array([_fold(group) for group in groups])
+    held = np.full(len(x), np.nan)
+    for fold in range(FOLDS):
+        own = folds == fold
+        if own.any() and not own.all():
+            held[own] = distances(x[own], _fitted(x[~own], axes))
+    if not np.isfinite(held).all():
+        raise ValueError("a domain needs pictures of more than one group of relatives")
+    return held
+
+
+def _fold(group: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"domain|{group}".encode()).digest()[:4]) % FOLDS
+
+
+def _fitted(x: npt.NDArray[np.float64], axes: int) -> Arrays:
+    """mean, std, axes, variances, rest of embeddings [N, E], by their names as tensors."""
+    N, E = x.shape
+    K = min(axes, E - 1, N - 2)
+    if K < 1:
+        raise ValueError(f"a domain cannot be fitted to {N} pictures")
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    mean, std = x.mean(axis=0), np.maximum(x.std(axis=0), SMALLEST)
+    z = (x - mean) / std
+    _, s, v = np.linalg.svd(z, full_matrices=False)
+    variances = s**2 / N  # of all min(N, E) axes
+    rest = np.array([variances[K:].sum() / (E - K)])
+    found = (mean, std, v[:K], variances[:K], np.maximum(rest, SMALLEST))
+    return {
+        f"domain.{name}": np.ascontiguousarray(array, dtype=np.float32)
+        for name, array in zip(TENSORS, found, strict=True)
+    }
