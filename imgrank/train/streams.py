@@ -19,7 +19,7 @@ from imgrank.data import catalogue
 from imgrank.data.attributes import with_attributes
 from imgrank.data.features import Pictures
 from imgrank.data.labelled import Labelled, Labels, ReadOptions
-from imgrank.data.tokens import Tokens, require_space
+from imgrank.data.tokens import Tokens, by_percent, make_room
 from imgrank.errors import DataError, UsageError
 from imgrank.models.backbone import Backbone
 from imgrank.train import sampling
@@ -160,7 +160,7 @@ def _with_attributes(data: Labelled, cache: Path, report: Report, processes: Pro
     """Measured by the first process, read by the others."""
     if not processes.first:
         processes.wait()
-    found = with_attributes(data, cache, _by_percent(report))
+    found = with_attributes(data, cache, by_percent(report))
     if processes.first:
         processes.wait()
     return found
@@ -215,31 +215,14 @@ def with_pictures(
     if config.features == "pictures":
         made |= {key: LivePictures(data, tower, config.tokens) for key, data in sets.items()}
     else:
-        tokens = Tokens(cache, tower, _by_percent(report), config.tokens)
+        tokens = Tokens(cache, tower, by_percent(report), config.tokens)
         if processes.first:
             own = {data.name: data for data in sets.values()}.values()
-            need = sum(map(tokens.to_write, own))
-            if need:
-                size = f"{need / 1e9:.1f} GB" if need >= 1e9 else f"{need / 1e6:.1f} MB"
-                report(f"{size} of tokens to compute, kept in {cache}")
-            require_space(sum(map(tokens.to_reserve, own)), cache)
+            make_room(tokens, list(own), report)
             made |= {key: tokens.of(data) for key, data in sets.items()}
         processes.wait()
         made = made or {key: tokens.of(data) for key, data in sets.items()}
     return [replace(stream, pictures=made[id(stream.data)]) for stream in streams]
-
-
-def _by_percent(report: Report) -> Callable[[str, int, int], None]:
-    """Progress as lines for people, at most a hundred and one of each name."""
-    told: dict[str, int] = {}
-
-    def progress(name: str, done: int, total: int) -> None:
-        share = 100 * done // max(total, 1)
-        if told.get(name) != share:
-            told[name] = share
-            report(f"{name}: {done} of {total}")
-
-    return progress
 
 
 def _as_trained(labels: Labels, task: Task) -> Labels:
