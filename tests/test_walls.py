@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "imgrank"
 TORCH = ("torch", "open_clip", "timm", "torchvision")
 WORDS = ("instruction.py", "wording.py", "tasks.py", "nouns.py", "settings.py", "errors.py")
 JOINING = ("pipeline.py", "scoring.py", "refining.py", "saying.py", "opening.py")
-ABOVE = ("imgrank.cli", "imgrank.api")
+ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.estimates")
 LABS = ("imgrank.train", "imgrank.evaluate", "imgrank.data")
 
 
@@ -71,9 +71,13 @@ def offenders(rooms: tuple[str, ...], banned: tuple[str, ...], *, lazy: bool = T
         ),
         (("data",), ("imgrank.train", "imgrank.evaluate")),
         (("evaluate",), ("imgrank.train",)),
-        (("api.py", *JOINING), ("click", "rich", *TORCH)),
+        (("api.py", "estimates", *JOINING), ("click", "rich", *TORCH)),
         (
-            ("api.py", *(f"cli/{name}.py" for name in ("sort", "score", "compare", "index"))),
+            (
+                "api.py",
+                "estimates",
+                *(f"cli/{name}.py" for name in ("sort", "score", "compare", "index", "age")),
+            ),
             LABS,
         ),
     ],
@@ -88,7 +92,8 @@ def test_rankers_load_torch_only_when_they_compute() -> None:
 
 def test_only_cli_prints_or_exits() -> None:
     calls = {"print", "exit", "quit"}
-    rooms = ("images", "store", "results", "rankers", "models", "data", "api.py", *WORDS, *JOINING)
+    rooms = ("images", "store", "results", "rankers", "models", "data", "estimates", "api.py")
+    rooms += (*WORDS, *JOINING)
     found = [
         f"{file.relative_to(PACKAGE)}:{node.lineno}"
         for file in files(*rooms)
@@ -98,7 +103,9 @@ def test_only_cli_prints_or_exits() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("module", ["imgrank", "imgrank.api", "imgrank.cli", "imgrank.cli.sort"])
+@pytest.mark.parametrize(
+    "module", ["imgrank", "imgrank.api", "imgrank.estimates.age", "imgrank.cli", "imgrank.cli.sort"]
+)
 def test_importing_loads_no_torch(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {TORCH!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

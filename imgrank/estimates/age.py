@@ -215,7 +215,7 @@ def _rows(
 
 def _boxes(table: NDArray[np.float32], which: Which, lowest: float) -> list[tuple[int, Box]]:
     """Number in the table and box of the faces that count, in the order of the table."""
-    boxes = [Box(*four, sure, bool(cropped)) for *four, sure, cropped in table.tolist()]
+    boxes = [Box(x, y, w, h, sure, bool(cropped)) for x, y, w, h, sure, cropped in table.tolist()]
     sure = [(i, box) for i, box in enumerate(boxes) if box.confidence >= lowest]
     return sure[:1] if which == "largest" else sure
 
