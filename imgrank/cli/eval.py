@@ -64,6 +64,12 @@ Examples:
     metavar="FILE.png",
     help="Draw predicted against true values.",
 )
+@click.option(
+    "--similarity",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw how alike a model's ranks are.",
+)
 @click.option("--write", is_flag=True, help="Record it in the model's config and card.")
 @click.option("-f", "--format", "format_", type=click.Choice(FORMATS), help="[table, or tsv]")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file.")
@@ -76,6 +82,7 @@ def eval(
     models: tuple[str, ...],
     root: Path | None,
     scatter: Path | None,
+    similarity: Path | None,
     write: bool,
     format_: str | None,
     output: Path | None,
@@ -86,7 +93,8 @@ def eval(
 
     Every picture is scored as `sort` scores it, and what is computed is kept. Figures: Spearman's
     and Pearson's correlation, the share of pairs ordered rightly; the mean absolute error and the
-    accuracy where the model's unit is that of the truth; with 95 % bootstrap intervals.
+    accuracy where the model's unit is that of the truth, and of ages the error by age; with 95 %
+    bootstrap intervals. Of a model with ranks also how often its intervals and sets hold the truth.
 
     Several models (folds, seeds) get a mean and standard deviation, and differences with paired
     intervals. What a paper prints for the same data stands beside, as the paper's.
@@ -97,7 +105,8 @@ def eval(
         settings = options.settings
         assert settings is not None
         entry = _to_write(models, settings) if write else None
-        plots = _plots(scatter, len(models)) if scatter is not None else []
+        plots = _plots("scatter", scatter, len(models))
+        matrices = _plots("similarity", similarity, len(models))
         from imgrank.evaluate.evaluation import Request, evaluate
 
         request = Request(
@@ -116,9 +125,8 @@ def eval(
         )
         found = evaluate(request, settings)
         reporter.stop()
+        _draw(found, plots, matrices)
         out.stream.write(_rendered(found.table, out.format).encode())
-        if plots:
-            _draw(found, plots)
         if entry is not None:
             from imgrank.evaluate.record import record
 
@@ -140,13 +148,15 @@ def _to_write(models: Sequence[str], settings: Settings) -> Entry:
     return entry
 
 
-def _plots(path: Path, models: int) -> list[Path]:
-    """One a model; of several, its number goes into the file's name."""
+def _plots(option: str, path: Path | None, models: int) -> list[Path]:
+    """One a model; of several, its number goes into the file's name. None without the option."""
     from imgrank.evaluate.scatter import require_matplotlib
 
+    if path is None:
+        return []
     require_matplotlib()
     if path.suffix.lower() != ".png":
-        raise UsageError(f"--scatter writes a PNG; {path} has another suffix.")
+        raise UsageError(f"--{option} writes a PNG; {path} has another suffix.")
     several = range(1, models + 1) if models > 1 else ()
     plots = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in several] or [path]
     for plot in plots:
@@ -155,12 +165,20 @@ def _plots(path: Path, models: int) -> list[Path]:
     return plots
 
 
-def _draw(found: Evaluated, plots: Sequence[Path]) -> None:
-    from imgrank.evaluate.scatter import draw
+def _draw(found: Evaluated, plots: Sequence[Path], matrices: Sequence[Path]) -> None:
+    from imgrank.evaluate import scatter, similarity
 
-    for run, path in zip(found.runs, plots, strict=True):
+    for run, path in zip(found.runs, plots, strict=bool(plots)):
         title = f"{found.table['data']}, {found.table['part']} part: {run.name}"
-        draw(run.answers.queries, title, path)
+        scatter.draw(run.answers.queries, title, path)
+    for run, path in zip(found.runs, matrices, strict=bool(matrices)):
+        levels = next((q.levels for q in run.answers.queries if q.levels is not None), None)
+        if levels is None:
+            raise UsageError(
+                f"{run.name} has no ranks whose similarity could be drawn; name a model that "
+                "`imgrank train l2rclip` made, or leave --similarity out."
+            )
+        similarity.draw(levels.embeddings, levels.ranks.names, run.name, path)
 
 
 def _rendered(table: Mapping[str, Any], format_: str) -> str:

@@ -1,7 +1,8 @@
 """Scores of a model for a data set: what `imgrank sort` would give a user, store and all.
 
 Pictures that are files go through the pipeline, so scores and features are kept, an interrupted
-evaluation goes on where it stopped, and one after a sort of the same folder computes nothing.
+evaluation goes on where it stopped, and one after a sort of the same folder computes nothing. Of a
+model with ranks the probabilities are wanted too: they come from features.
 Pictures that a data set makes ("graded distortions") are no files: they go through the model's
 features at its own size, and nothing of them is kept.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,24 @@ import numpy.typing as npt
 from imgrank.data.labelled import Labelled, Labels
 from imgrank.data.split import Part
 from imgrank.errors import ModelUnavailable, UsageError
+from imgrank.evaluate.levels import levels_of
 from imgrank.evaluate.measure import Answered
 from imgrank.images import ImageFile, Skip
 from imgrank.instruction import Query, parse, tasks
 from imgrank.opening import open_store
-from imgrank.pipeline import Progress, default_threads, score_files
-from imgrank.rankers.base import Job, Score
+from imgrank.pipeline import Progress, default_threads, features_of, score_files
+from imgrank.rankers.base import Features, FeatureSource, Job, Score
+from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_ranker, route, sharing
 from imgrank.rankers.source import BackboneSource
 from imgrank.settings import Settings
+from imgrank.store.store import Store
 
 __all__ = ["Answers", "Asked", "answers_of", "jobs_for", "query_of", "trained_fold"]
 
-MADE_AT_ONCE = 64  # made pictures that are scored at a time
+AT_ONCE = 64  # pictures that go from features to scores at a time
+Cell = tuple[Score | None, npt.NDArray[np.float64] | None]  # score, probabilities of ranks
+Cells = list[dict[Any, Cell]]  # of each job, by picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +124,95 @@ def answers_of(
     Raises UsageError for made pictures and a model that reads files.
     """
     rows = np.unique(np.concatenate([data.rows(part, labels) for labels in asked.labels]))
+    cells: Cells = [{} for _ in asked.jobs]
     if data.render is not None:
-        made: dict[Any, list[Score | None]] = {}
-        for row, scores in zip(rows, _made(data, rows, asked), strict=True):
-            made[row] = scores
+        for row, own in _made(data, rows, asked):
+            for column, cell in zip(cells, own, strict=True):
+                column[row] = cell
             if progress:
-                progress(len(made), len(rows))
-        return replace(_by_query(data, part, asked, made), computed=len(made))
+                progress(len(cells[0]), len(rows))
+        return Answers(_by_query(data, part, asked, cells, int), computed=len(rows))
     files = [_file(path) for path in dict.fromkeys(data.paths[n] for n in rows)]
     sources = list({id(job.ranker.source): job.ranker.source for job in asked.jobs}.values())
     with open_store(settings, sources, notify) as store:
-        table = score_files(files, asked.jobs, store, threads=settings.threads, progress=progress)
-    found = dict(zip(table.paths, table.scores, strict=True))
-    cells = {n: found[data.paths[n]] for n in rows if data.paths[n] in found}
-    answers = _by_query(data, part, asked, cells)
-    return replace(answers, skips=table.skips, computed=table.computed, known=table.known)
+        passes = [
+            each(files, asked, cells, store, settings.threads, progress)
+            for each in (_scored, _with_ranks)
+        ]
+    skips = {skip.path: skip for found, _ in passes for skip in found}
+    computed = max(count for _, count in passes)
+    return Answers(
+        _by_query(data, part, asked, cells, lambda row: data.paths[row]),
+        list(skips.values()),
+        computed,
+        len(files) - len(skips) - computed,
+    )
 
 
-def _made(data: Labelled, rows: npt.NDArray[np.intp], asked: Asked) -> Iterator[list[Score | None]]:
-    """Scores of made pictures, row after row."""
+def _scored(
+    files: Sequence[ImageFile],
+    asked: Asked,
+    cells: Cells,
+    store: Store,
+    threads: int | None,
+    progress: Progress | None,
+) -> tuple[list[Skip], int]:
+    """Fills the columns of models with one score a picture -> skips, pictures computed."""
+    own = [n for n, job in enumerate(asked.jobs) if not isinstance(job.ranker, L2RCLIPRanker)]
+    if not own:
+        return [], 0
+    jobs = [asked.jobs[n] for n in own]
+    table = score_files(files, jobs, store, threads=threads, progress=progress)
+    for path, scores in zip(table.paths, table.scores, strict=True):
+        for n, score in zip(own, scores, strict=True):
+            cells[n][path] = score, None
+    return table.skips, table.computed
+
+
+def _with_ranks(
+    files: Sequence[ImageFile],
+    asked: Asked,
+    cells: Cells,
+    store: Store,
+    threads: int | None,
+    progress: Progress | None,
+) -> tuple[list[Skip], int]:
+    """The same of models that give probabilities of ranks: from features, which the store keeps."""
+    own = {n: job for n, job in enumerate(asked.jobs) if isinstance(job.ranker, L2RCLIPRanker)}
+    if not own:
+        return [], 0
+    needs: dict[str, tuple[FeatureSource, frozenset[str]]] = {}
+    for job in own.values():
+        _, names = needs.get(job.ranker.source.identity, (None, frozenset[str]()))
+        needs[job.ranker.source.identity] = job.ranker.source, names | job.ranker.needs
+    skips: list[Skip] = []
+    computed = 0
+    found = features_of(files, list(needs.values()), store, threads=threads, progress=progress)
+    while outcomes := list(islice(found, AT_ONCE)):
+        skips += [outcome for outcome in outcomes if isinstance(outcome, Skip)]
+        kept = [outcome for outcome in outcomes if not isinstance(outcome, Skip)]
+        computed += sum(outcome.computed for outcome in kept)
+        for n, job in own.items():
+            features = [outcome.features[job.ranker.source.identity] for outcome in kept]
+            for outcome, cell in zip(kept, _cells(job, features), strict=True):
+                cells[n][outcome.path] = cell
+    return skips, computed
+
+
+def _cells(job: Job, features: Sequence[Features]) -> list[Cell]:
+    """What a job says of each picture."""
+    if not features:
+        return []
+    if isinstance(job.ranker, L2RCLIPRanker):
+        p = job.ranker.distribution(features)
+        return list(zip(job.ranker.scores_of(p), p, strict=True))
+    return [(score, None) for (score,) in job.ranker.score(features, [job.query])]
+
+
+def _made(
+    data: Labelled, rows: npt.NDArray[np.intp], asked: Asked
+) -> Iterator[tuple[int, list[Cell]]]:
+    """Rows of made pictures and what each job says of them."""
     sources = {job.ranker.source.identity: job.ranker.source for job in asked.jobs}
     if len(sources) > 1 or not isinstance(source := next(iter(sources.values())), BackboneSource):
         raise UsageError(
@@ -144,31 +221,37 @@ def _made(data: Labelled, rows: npt.NDArray[np.intp], asked: Asked) -> Iterator[
         )
     size = source.spec.image_size
     with ThreadPoolExecutor(default_threads()) as pool:
-        for start in range(0, len(rows), MADE_AT_ONCE):
-            some = rows[start : start + MADE_AT_ONCE]
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows[start : start + AT_ONCE]
             pixels = list(pool.map(lambda n: data.pixels(int(n), size), some))
             features = source.compute(pixels)
-            columns: list[list[Score | None]] = [[] for _ in some]
-            for job in asked.jobs:
-                for column, (score,) in zip(
-                    columns, job.ranker.score(features, [job.query]), strict=True
-                ):
-                    column.append(score)
-            yield from columns
+            columns = [_cells(job, features) for job in asked.jobs]
+            for row, own in zip(some, zip(*columns, strict=True), strict=True):
+                yield int(row), list(own)
 
 
 def _by_query(
-    data: Labelled, part: Part, asked: Asked, cells: Mapping[Any, Sequence[Score | None]]
-) -> Answers:
-    """cells: picture -> its scores, one a job."""
+    data: Labelled, part: Part, asked: Asked, cells: Cells, key: Callable[[int], Any]
+) -> list[Answered]:
+    """cells: of each job, by picture.   key: row -> picture."""
     queries = []
-    for n, (labels, job) in enumerate(zip(asked.labels, asked.jobs, strict=True)):
-        found = [(row, cells[row][n]) for row in data.rows(part, labels) if row in cells]
-        kept = [(row, score.value) for row, score in found if score is not None]
-        rows = np.array([row for row, _ in kept], dtype=np.intp)
-        scores = np.array([value for _, value in kept], dtype=np.float64)
-        queries.append(Answered(labels, job.answer, rows, scores))
-    return Answers(queries)
+    for labels, job, column in zip(asked.labels, asked.jobs, cells, strict=True):
+        there = [row for row in data.rows(part, labels).tolist() if key(row) in column]
+        found = [(row, *column[key(row)]) for row in there]
+        kept = [(row, score.value, p) for row, score, p in found if score is not None]
+        levels = None
+        if isinstance(job.ranker, L2RCLIPRanker):
+            levels = levels_of(job.ranker, [p for _, _, p in kept if p is not None])
+        queries.append(
+            Answered(
+                labels,
+                job.answer,
+                np.array([row for row, _, _ in kept], dtype=np.intp),
+                np.array([value for _, value, _ in kept], dtype=np.float64),
+                levels,
+            )
+        )
+    return queries
 
 
 def _file(path: Path) -> ImageFile:

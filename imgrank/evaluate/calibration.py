@@ -27,12 +27,14 @@ from imgrank.models.ranks import Ranks
 from imgrank.rankers.levels import Calibration, chosen, interval, softmax
 
 __all__ = [
+    "BINS",
     "coverage",
     "ece",
     "fit_calibration",
     "mean_set_size",
     "ordinality_score",
     "set_coverage",
+    "top_bins",
 ]
 
 Matrix = npt.NDArray[np.float64]
@@ -94,11 +96,17 @@ def ece(p: Matrix, true: npt.NDArray[np.intp], bins: int = BINS) -> float:
     sum_b n_b / N |accuracy_b - mean top probability_b| over bins of equal width, (0, 1/bins],
     (1/bins, 2/bins], ... (Guo et al. 2017, equation 5).   true: ranks [N].
     """
+    number, gap = top_bins(p, true, bins)
+    return float(np.abs(np.bincount(number, weights=gap, minlength=bins)).sum() / len(p))
+
+
+def top_bins(
+    p: Matrix, true: npt.NDArray[np.intp], bins: int = BINS
+) -> tuple[npt.NDArray[np.intp], Vector]:
+    """Of each picture the bin [N] of its top probability, and 1 or 0 (right or wrong) less it."""
     top = p.max(axis=1)
-    right = (p.argmax(axis=1) == true).astype(np.float64)
     number = np.clip(np.ceil(top * bins).astype(np.intp) - 1, 0, bins - 1)
-    gaps = np.bincount(number, weights=right - top, minlength=bins)
-    return float(np.abs(gaps).sum() / len(top))
+    return number, (p.argmax(axis=1) == true) - top
 
 
 def ordinality_score(r: npt.ArrayLike) -> float:

@@ -4,7 +4,9 @@
      "models": [{"model": ..., "fold": ..., "queries": [...], "means": [...], "refused": [...]}],
      "over_models": [...], "differences": [...], "paper": [...], "paper_note": ...}
 
-Every query has its figures with 95 % intervals, n, prompt, unit, model, revision and baselines.
+Every query has its figures with 95 % intervals, n, prompt, unit, model, revision and baselines;
+ages have their errors by age (`bands`), a model with ranks has their names and its calibration
+(`levels`).
 Several models: each on its own fold; then mean and standard deviation over them, as the paper's
 Table 1 has it over folds, and for the first against each other one on the same pictures the
 differences with paired intervals.
@@ -27,6 +29,8 @@ from imgrank.data.labelled import Labelled, Labels, ReadOptions
 from imgrank.data.split import Part
 from imgrank.errors import NothingReadable, UsageError
 from imgrank.evaluate.answers import Answers, Asked, answers_of, jobs_for, trained_fold
+from imgrank.evaluate.bands import by_age
+from imgrank.evaluate.levels import facts_of
 from imgrank.evaluate.measure import (
     Answered,
     Measured,
@@ -49,7 +53,7 @@ __all__ = ["Evaluated", "Request", "Run", "evaluate", "mean_row", "query_row"]
 
 FORMAT = 1
 SHOWN = 5  # notices of one kind
-TRAINED = ("adapter", "linear")
+TRAINED = ("adapter", "linear", "l2rclip")
 LIBRARIES = ("imgrank", "torch", "open_clip_torch", "timm", "numpy", "scipy", "pillow")
 
 
@@ -275,7 +279,9 @@ def query_row(run: Run, query: Answered, part: Part) -> dict[str, Any]:
         "classes": list(labels.classes),
         "n": measured.n,
         **measured.table(),
-        "baseline": baseline(run.data, labels, part),
+        **({"levels": facts_of(query.levels)} if query.levels is not None else {}),
+        **({"bands": bands} if (bands := by_age(query, run.rounds)) else {}),
+        "baseline": baseline(run.data, labels, part, query.ranks),
     }
 
 
@@ -285,8 +291,8 @@ def mean_row(key: str, measured: Measured, run: Run, part: Part) -> dict[str, An
     queries = [
         q for q in run.answers.queries if not prefix or q.labels.key.startswith(f"{prefix}/")
     ]
-    own = [q.labels for q in queries if q.labels.key not in measured.left_out]
-    blind = [baseline(run.data, labels, part) for labels in own]
+    own = [q for q in queries if q.labels.key not in measured.left_out]
+    blind = [baseline(run.data, q.labels, part, q.ranks) for q in own]
     figures = [name for name in ("mae", "accuracy") if name in measured.values]
     return {
         "query": key,

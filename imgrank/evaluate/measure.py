@@ -2,7 +2,8 @@
 
 Per query: PLCC, SRCC, pair accuracy (of all pairs with different truths); where the scores are in
 the unit of the truth also the MAE; where the truth is the index of a class, the accuracy and the
-MAE of scores that are rounded and clipped to the classes. Over queries: the unweighted mean. 95 %
+MAE of scores that are rounded and clipped to the classes. A model with ranks has more, and its
+accuracy is that of its arg-max rank: `levels.py`. Over queries: the unweighted mean. 95 %
 bootstrap intervals over relatives (see `resampling.py`); one set of rounds serves all queries, so
 that means, and differences of two models, have intervals too.
 
@@ -24,6 +25,8 @@ import numpy.typing as npt
 from imgrank.data.labelled import Labelled, Labels
 from imgrank.data.split import Part
 from imgrank.evaluate import metrics
+from imgrank.evaluate.levels import FIGURES as LEVEL_FIGURES
+from imgrank.evaluate.levels import Levels, level_figures
 from imgrank.evaluate.resampling import (
     Drawn,
     Samples,
@@ -34,6 +37,7 @@ from imgrank.evaluate.resampling import (
     plcc_samples,
     srcc_samples,
 )
+from imgrank.models.ranks import Ranks
 from imgrank.rankers.base import Answer
 
 __all__ = [
@@ -49,8 +53,8 @@ __all__ = [
     "over_models",
 ]
 
-FIGURES = ("srcc", "plcc", "mae", "class_mae", "accuracy", "pair_accuracy")
-ERRORS = ("mae", "class_mae")  # in the unit of the truth
+FIGURES = ("srcc", "plcc", "mae", "class_mae", "accuracy", "pair_accuracy", *LEVEL_FIGURES)
+ERRORS = ("mae", "class_mae", "level_mae")  # in the unit of the truth
 RATINGS = ("MOS", "")  # units that say nothing without the ends of their scale
 Rows = npt.NDArray[np.intp]
 Vector = npt.NDArray[np.float64]
@@ -58,16 +62,25 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Answered:
-    """One query as one model answered it; scores[n] is of the picture rows[n] of the data set."""
+    """One query as one model answered it; scores[n] is of the picture rows[n] of the data set.
+
+    levels: of the same pictures, if the model gives probabilities of ranks.
+    """
 
     labels: Labels
     answer: Answer
     rows: Rows
     scores: Vector
+    levels: Levels | None = None
 
     @property
     def truth(self) -> Vector:
         return self.labels.values[self.rows].astype(np.float64)
+
+    @property
+    def ranks(self) -> Ranks | None:
+        """Of the model, where it has some and they are on the scale of the truth."""
+        return self.levels.ranks if self.levels is not None and in_unit(self) else None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,6 +160,11 @@ def measure_query(answered: Answered, rounds: Rounds) -> Measured:
             nearest = metrics.nearest_class(s, len(labels.classes))
             rows["class_mae"] = np.abs(y - nearest)
             rows["accuracy"] = (nearest == y).astype(np.float64)
+        if answered.levels is not None:
+            more, figures, rounds_of = level_figures(answered.levels, y, drawn)
+            rows |= more
+            values |= figures
+            samples |= rounds_of
     for name, each in rows.items():
         values[name] = float(each.mean()) if len(each) else math.nan
         samples[name] = mean_samples(each, drawn)
@@ -161,7 +179,8 @@ def in_unit(answered: Answered) -> bool:
     answer, labels = answered.answer, answered.labels
     if answer.unit != labels.unit:
         return False
-    ends = (answer.range, labels.range)
+    own = answered.levels.scale if answered.levels is not None else answer.range
+    ends = (own, labels.range)
     return answer.unit not in RATINGS or None in ends or ends[0] == ends[1]
 
 
@@ -179,7 +198,8 @@ def mean_of(queries: Mapping[str, Measured]) -> Measured:
     names = [name for name in FIGURES if all(name in m.values for m in kept)]
     names = [name for name in names if len(units) == 1 or name not in ERRORS]
     values = {name: mean(m.values[name] for m in kept) for name in names}
-    samples = {name: _mean_samples([m.samples[name] for m in kept]) for name in names}
+    drawn = [name for name in names if all(name in m.samples for m in kept)]
+    samples = {name: _mean_samples([m.samples[name] for m in kept]) for name in drawn}
     return Measured(n, values, samples, "" if len(units) > 1 else units.pop(), left_out)
 
 
@@ -204,6 +224,8 @@ def difference(first: Measured, second: Measured) -> dict[str, Any]:
     for name in FIGURES:
         if name in first.values and name in second.values:
             out[name] = plain(first.values[name] - second.values[name])
+            if not (name in first.samples and name in second.samples):
+                continue
             ends = interval(first.samples[name] - second.samples[name])
             out[f"{name}_interval"] = [plain(end) for end in ends]
     return out
@@ -219,10 +241,13 @@ def over_models(each: Sequence[Measured]) -> dict[str, Any]:
     return out
 
 
-def baseline(data: Labelled, labels: Labels, part: Part) -> dict[str, Any]:
+def baseline(
+    data: Labelled, labels: Labels, part: Part, ranks: Ranks | None = None
+) -> dict[str, Any]:
     """What can be said without looking at a picture, measured on `part`.
 
     From the training part, or, where the set has none, from `part` itself: `from` says which.
+    ranks: of the model; the majority is then one of them.
     """
     truth = labels.values[data.rows(part, labels)].astype(np.float64)
     known, source = labels.values[data.rows("train", labels)].astype(np.float64), "train"
@@ -235,11 +260,13 @@ def baseline(data: Labelled, labels: Labels, part: Part) -> dict[str, Any]:
         "mae": plain(metrics.mae(truth, np.full_like(truth, median))),
         "pair_accuracy": 0.5,
     }
-    if labels.classes and len(known):
-        values, counts = np.unique(known, return_counts=True)
+    names = ranks.names if ranks is not None else labels.classes
+    if names and len(known):
+        own, true = (each if ranks is None else ranks.of(each) for each in (known, truth))
+        values, counts = np.unique(own, return_counts=True)
         majority = values[counts.argmax()]
-        out["majority"] = labels.classes[int(majority)]
-        out["accuracy"] = plain(float((truth == majority).mean()) if len(truth) else math.nan)
+        out["majority"] = names[int(majority)]
+        out["accuracy"] = plain(float((true == majority).mean()) if len(true) else math.nan)
     return out
 
 

@@ -100,7 +100,10 @@ def _short(
     for name in FIGURES:
         if row.get(name) is not None:
             out[name] = round(row[name], 4)
-            out[f"{name}_interval"] = [_rounded(end) for end in row[f"{name}_interval"]]
+            if f"{name}_interval" in row:  # that of a model's own figure has none
+                out[f"{name}_interval"] = [_rounded(end) for end in row[f"{name}_interval"]]
+    if "bands" in row:
+        out["bands"] = row["bands"]
     for figure, name in (("mae", "median_mae"), ("accuracy", "majority_accuracy")):
         if figure in out and row["baseline"].get(figure) is not None:
             out[name] = _rounded(row["baseline"][figure])

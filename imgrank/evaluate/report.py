@@ -1,7 +1,8 @@
 """What `imgrank eval` prints, row by row: the same rows in the table and in a pipe.
 
-A row is {column: value}; what does not apply is absent. `kind` says what it is: "query", "mean",
-"models" (mean over models), "difference" (of two models), "paper".
+A row is {column: value}; what does not apply is absent. `kind` says what it is: "query", "band" (of
+the ages of a query), "mean", "models" (mean over models), "difference" (of two models), "paper". In
+a table for people bands, and figures that only models with ranks have, are lines below it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from imgrank.evaluate.levels import FIGURES as LEVEL_FIGURES
 from imgrank.evaluate.measure import FIGURES
 
 __all__ = ["COLUMNS", "TITLES", "notes", "rows", "shown", "tsv"]
@@ -39,6 +41,10 @@ def rows(table: Mapping[str, Any], own: bool = True) -> Iterator[dict[str, Any]]
         for kind in ("query", "mean"):
             for each in model["queries" if kind == "query" else "means"]:
                 yield {**common, "kind": kind, "model": model["model"] + fold, **_row(each)}
+                for band in each.get("bands", ()):
+                    own_row = {**band, "query": f"{each['query']} {band['band']}"}
+                    named = {"kind": "band", "model": model["model"] + fold}
+                    yield {**common, **named, **_row({**own_row, "unit": each["unit"]})}
     for each in table["over_models"]:
         name = f"mean over {each['models']} models"
         yield {**common, "kind": "models", "model": name, **_row(each)}
@@ -58,6 +64,7 @@ def notes(table: Mapping[str, Any]) -> Iterator[str]:
         f"In brackets: 95 % intervals, {table['rounds']} bootstrap rounds over {over}, seed "
         f"{table['seed']}. Split: {table['split'] or 'the only one'}."
     )
+    yield from _of_ranks(table)
     for model in table["models"]:
         for mean in model["means"]:
             if mean["left_out"]:
@@ -77,9 +84,12 @@ def notes(table: Mapping[str, Any]) -> Iterator[str]:
 def shown(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of a table for people, without columns that are empty throughout.
 
-    Without the model's, too, if there is but one.
+    Without the model's, too, if there is but one. See the top of this module for what is left to
+    `notes`.
     """
-    used = [name for name in FIGURES if any(row.get(name) is not None for row in found)]
+    found = [row for row in found if row["kind"] != "band"]
+    names = [name for name in FIGURES if name not in LEVEL_FIGURES]
+    used = [name for name in names if any(row.get(name) is not None for row in found)]
     blind = [name for name in BASELINES if any(row.get(name) is not None for row in found)]
     columns = [name for figure in used for name in (figure, *_of(figure, blind))]
     several = len({row["model"] for row in found}) > 1
@@ -91,6 +101,45 @@ def shown(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 def tsv(found: Sequence[Row]) -> list[list[str]]:
     """Heading and rows for a pipe: every column, always."""
     return [list(COLUMNS), *([_text(row.get(name)) for name in COLUMNS] for row in found)]
+
+
+def _of_ranks(table: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each query of a model with ranks, one for the mean over models; errors by age."""
+    several = len(table["models"]) > 1
+    for model in table["models"]:
+        for query in model["queries"]:
+            name = f"{model['model']}, {query['query']}" if several else query["query"]
+            if "levels" in query and "os" in query:
+                yield f"{name}, by rank: {_ranked(query)}."
+            if "bands" in query:
+                cells = (
+                    f"{band['band']} {band['mae']:.1f} ({band['n']})" for band in query["bands"]
+                )
+                yield f"{name}, MAE by true age (pictures): {', '.join(cells)}."
+    for each in table["over_models"]:
+        if "os" in each:
+            who = f"Mean (SD) of {each['models']} models, {each['query']}"
+            yield f"{who}, by rank: {_ranked(each)}."
+
+
+def _ranked(each: Mapping[str, Any]) -> str:
+    """each: of one query, or the mean over models, which does not know how many ranks there are."""
+
+    def of(name: str, scale: float = 1, places: int = 1) -> str:
+        text = f"{scale * each[name]:.{places}f}"
+        spread = each.get(f"{name}_sd")
+        return text if spread is None else f"{text} ({scale * spread:.{places}f})"
+
+    level, ranks, unit = "", "", ""
+    if "levels" in each:
+        level = f"{100 * each['levels']['calibration']['level']:g} % "
+        ranks = f" of {len(each['levels']['ranks'])}"
+        unit = f" {each['truth_unit']}".rstrip()
+    return (
+        f"MAE of the likeliest {of('level_mae', places=2)}{unit}; the {level}interval holds "
+        f"{of('coverage', 100)} % of the labels, the {level}set {of('set_coverage', 100)} % with "
+        f"{of('set_size')}{ranks} ranks; ECE {of('ece', places=3)}; ordinality {of('os')}"
+    )
 
 
 def _row(each: Mapping[str, Any]) -> dict[str, Any]:

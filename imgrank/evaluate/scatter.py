@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from imgrank.errors import MissingExtra, UsageError
 from imgrank.evaluate.measure import Answered, in_unit
 from imgrank.evaluate.metrics import srcc
 
-__all__ = ["PANELS", "draw", "require_matplotlib"]
+__all__ = ["PANELS", "draw", "panel", "require_matplotlib"]
 
 PANELS = 12  # queries that are drawn; more would be stamps
+MOST_BOXES = 12  # whole numbers of at most so many values are drawn as boxes
 
 
 def require_matplotlib() -> None:
@@ -23,8 +28,33 @@ def require_matplotlib() -> None:
         raise MissingExtra("a scatter plot", "train") from error
 
 
+def panel(axis: Any, truth: npt.ArrayLike, predicted: npt.ArrayLike, identity: bool = True) -> None:
+    """Draws predictions [N] over true values [N], neither of them NaN.
+
+    Few whole numbers (class indices, small counts) are boxes: quartiles, and whiskers at the 5th
+    and 95th percentile. More of them are points that are moved sideways a little.
+    identity: also the line where both are the same, for those that are in one unit.
+    """
+    y, s = np.asarray(truth, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    whole = bool(len(y)) and bool((y == np.rint(y)).all())
+    values = np.unique(y)
+    if whole and len(values) <= MOST_BOXES:
+        groups = [s[y == value] for value in values]
+        gap = float(np.diff(values).min()) if len(values) > 1 else 1.0
+        style = {"whis": (5, 95), "widths": 0.6 * gap, "showfliers": False}
+        axis.boxplot(groups, positions=values, manage_ticks=False, **style)
+        axis.set_xticks(values)
+    else:
+        aside = np.random.default_rng(0).uniform(-0.3, 0.3, len(y)) if whole else np.zeros(len(y))
+        axis.scatter(y + aside, s, s=9, alpha=0.35, linewidths=0)
+    if identity:
+        ends = [min(y.min(), s.min()), max(y.max(), s.max())] if len(y) else [0.0, 1.0]
+        axis.plot(ends, ends, color="grey", linewidth=1, linestyle="--", label="identity")
+    axis.grid(alpha=0.3)
+
+
 def draw(queries: Sequence[Answered], title: str, path: Path) -> None:
-    """The first `PANELS` queries. Where the scores are in the truth's unit, the diagonal too.
+    """The first `PANELS` queries, a `panel` each.
 
     Raises UsageError if the file cannot be written.
     """
@@ -38,14 +68,11 @@ def draw(queries: Sequence[Answered], title: str, path: Path) -> None:
     FigureCanvasAgg(figure)
     for number, query in enumerate(drawn, start=1):
         axes = figure.add_subplot(down, across, number)
-        axes.scatter(query.truth, query.scores, s=9, alpha=0.4, linewidths=0)
+        panel(axes, query.truth, query.scores, identity=in_unit(query))
         labels, answer = query.labels, query.answer
         axes.set_xlabel(f"true {labels.key}, {labels.unit or 'no unit'}")
         axes.set_ylabel(f"{answer.label}, {answer.unit or 'no unit'}")
         axes.set_title(f"SRCC {srcc(query.truth, query.scores):.3f}, n = {len(query.rows)}")
-        if in_unit(query) and len(query.rows):
-            ends = [float(query.truth.min()), float(query.truth.max())]
-            axes.plot(ends, ends, linewidth=0.8, color="black")
     more = f" (the first {PANELS} of {len(queries)} queries)" if len(queries) > PANELS else ""
     figure.suptitle(title + more)
     try:

@@ -1,7 +1,8 @@
 """Pictures of a training: losses and validation figures over the steps, predictions beside truth.
 
 The log is that of `run.JsonLines`: rows with `data` are training steps and hold its losses, the
-others hold validation figures, named "DATA FIGURE" ("agiqa3k srcc").
+others hold validation figures, named "DATA FIGURE" ("agiqa3k srcc"). Where a training has stages,
+each row says its `stage`.
 
 Matplotlib is used through its objects alone (`Figure`, never pyplot), so that no backend, window
 or setting of the caller is touched. Each plot is first a figure, which tests look into.
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from imgrank.errors import MissingExtra
 from imgrank.evaluate.metrics import mae, plcc, srcc
+from imgrank.evaluate.scatter import panel
 
 __all__ = ["curves", "curves_figure", "scatter", "scatter_figure"]
 
@@ -27,21 +29,23 @@ Row = Mapping[str, Any]
 Values = npt.NDArray[np.float64]
 Line = tuple[list[int], list[float]]
 LOSSES = {"total": "black", "rank": "tab:blue", "regression": "tab:orange", "bce": "tab:green"}
+LOSSES |= {"t2i": "tab:blue", "i2t": "tab:cyan", "cop": "tab:orange"}  # of L2RCLIP
+LOSSES |= {"ce": "tab:blue", "scop": "tab:orange", "l2": "tab:green"}
 BOUNDED = ("srcc", "plcc", "pairs", "accuracy")
 """Figures without a unit, up to 1; any other (MAE) is in the unit of its data."""
 WINDOW = 50
 """Losses are means over the last 1/50 of the logged steps."""
 MOST_LINES = 8
 """More lines than these in one panel become their mean and their range."""
-MOST_BOXES = 12
-"""Whole numbers of at most so many values are drawn as boxes."""
 DPI = 120
 
 
-def curves(metrics_jsonl: Path, out_png: Path) -> None:
-    """Writes the PNG of `curves_figure` for a log. Raises MissingExtra without matplotlib."""
+def curves(metrics_jsonl: Path, out_png: Path, stage: int | None = None) -> None:
+    """Writes the PNG of `curves_figure` for a log, or for a stage of it. Raises MissingExtra
+    without matplotlib."""
     lines = metrics_jsonl.read_text(encoding="utf-8").splitlines()
-    _save(curves_figure([json.loads(line) for line in lines]), out_png)
+    rows = [json.loads(line) for line in lines]
+    _save(curves_figure([row for row in rows if row.get("stage") == stage]), out_png)
 
 
 def scatter(
@@ -78,34 +82,18 @@ def curves_figure(rows: Sequence[Row]) -> Any:
 
 def scatter_figure(truth: npt.ArrayLike, predicted: npt.ArrayLike, title: str, unit: str) -> Any:
     """True values [N] and predictions [N] in `unit` -> a Figure with the identity line; SRCC, PLCC
-    and MAE in its title. Rows without a truth (NaN) are left out.
-
-    Few whole numbers (class indices, small counts) are boxes: quartiles, and whiskers at the 5th
-    and 95th percentile. More of them are points that are moved sideways a little.
+    and MAE in its title. Rows without a truth (NaN) are left out. The rest is `evaluate.scatter`'s.
     """
     y, s = np.asarray(truth, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     y, s = y[~np.isnan(y)], s[~np.isnan(y)]
     figure = _figure(5.0, 5.2)
     axis = figure.subplots()
-    whole = bool(len(y)) and bool((y == np.rint(y)).all())
-    values = np.unique(y)
-    if whole and len(values) <= MOST_BOXES:
-        groups = [s[y == value] for value in values]
-        gap = float(np.diff(values).min()) if len(values) > 1 else 1.0
-        style = {"whis": (5, 95), "widths": 0.6 * gap, "showfliers": False}
-        axis.boxplot(groups, positions=values, manage_ticks=False, **style)
-        axis.set_xticks(values)
-    else:
-        aside = np.random.default_rng(0).uniform(-0.3, 0.3, len(y)) if whole else np.zeros(len(y))
-        axis.scatter(y + aside, s, s=9, alpha=0.35, linewidths=0)
-    ends = [min(y.min(), s.min()), max(y.max(), s.max())] if len(y) else [0.0, 1.0]
-    axis.plot(ends, ends, color="grey", linewidth=1, linestyle="--", label="identity")
+    panel(axis, y, s)
     said = f" {unit}" if unit else ""
     axis.set_xlabel(f"true value ({unit})" if unit else "true value")
     axis.set_ylabel(f"predicted ({unit})" if unit else "predicted")
     figures = f"SRCC {srcc(y, s):.3f}, PLCC {plcc(y, s):.3f}, MAE {mae(y, s):.3g}{said}"
     axis.set_title(f"{title}\n{figures}, n = {len(y)}", fontsize="medium")
-    axis.grid(alpha=0.3)
     return figure
 
 
@@ -115,7 +103,7 @@ def _validation(rows: Sequence[Row]) -> dict[str, dict[str, Line]]:
     for row in rows:
         for name, value in row.items():
             data, _, kind = name.rpartition(" ")
-            if kind == "step" or isinstance(value, bool) or not isinstance(value, int | float):
+            if not data or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             steps, values = found[kind][data]
             steps.append(row["step"])
@@ -141,7 +129,7 @@ def _draw_lines(axis: Any, lines: Mapping[str, Line]) -> None:
 
 
 def _label(kind: str) -> str:
-    names = {"pairs": "pair accuracy", "accuracy": "accuracy"}
+    names = {"pairs": "pair accuracy", "accuracy": "accuracy", "OS": "ordinality score"}
     return f"{names.get(kind, kind.upper())}, validation"
 
 

@@ -1,0 +1,52 @@
+"""Errors of estimated ages by the true age: one figure for all ages hides where a model is bad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from imgrank.evaluate.measure import Answered, Rounds, in_unit, plain
+from imgrank.evaluate.resampling import interval, mean_samples
+from imgrank.rankers.levels import interval as levels_interval
+
+__all__ = ["by_age"]
+
+UNIT = "years"
+STARTS = (0, 10, 20, 30, 40, 50, 60, 70, 80)  # the last band is open
+
+
+def by_age(query: Answered, rounds: Rounds) -> list[dict[str, Any]]:
+    """A row for each band of ten years that has pictures; none if these are no ages in years.
+
+    {"band": "20-29", "n": pictures, "mae": ..., "mae_interval": [low, high], "bias": mean of
+    estimate less truth, "coverage": of the interval, if the model has one}.
+    """
+    if query.labels.unit != UNIT or not in_unit(query):
+        return []
+    y, s, drawn = query.truth, query.scores, rounds.at(query.rows)
+    low = high = None
+    if query.levels is not None:
+        found = query.levels
+        low, high = levels_interval(found.p, found.ranks, found.calibration.tail)
+    bands = np.searchsorted(STARTS, y, side="right") - 1
+    out = []
+    for number, start in enumerate(STARTS):
+        rows = np.flatnonzero(bands == number)
+        if not len(rows):
+            continue
+        errors = s[rows] - y[rows]
+        ends = interval(mean_samples(np.abs(errors), drawn[:, rows]))
+        last = number + 1 == len(STARTS)
+        row: dict[str, Any] = {
+            "band": f"{start}+" if last else f"{start}-{STARTS[number + 1] - 1}",
+            "n": len(rows),
+            "mae": plain(float(np.abs(errors).mean())),
+            "mae_interval": [plain(end) for end in ends],
+            "bias": plain(float(errors.mean())),
+        }
+        if low is not None and high is not None:
+            inside = (low[rows] <= y[rows]) & (y[rows] <= high[rows])
+            row["coverage"] = plain(float(inside.mean()))
+        out.append(row)
+    return out
