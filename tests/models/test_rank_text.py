@@ -313,6 +313,7 @@ def test_the_gradient_is_that_of_the_numbers(tiny: Backbone) -> None:
     rank_text = RankText(model, tokenize, UNEVEN, cfg).double()
     direction = torch.randn(16, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     (rank_text() @ direction).sum().backward()
+    assert all(p.grad is None for p in model.parameters())  # a tower that nobody had frozen
     for name, parameter in rank_text.named_parameters():
         flat, grad = parameter.data.view(-1), parameter.grad
         assert grad is not None
