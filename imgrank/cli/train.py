@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from imgrank.cli.training import command_line, list_sets, report, run_options, values_of
+from imgrank.cli.train_l2rclip import l2rclip
+from imgrank.cli.training import command_line, list_sets, report, run_options, threads, values_of
 from imgrank.errors import UsageError
 
 DEFAULT_RECIPE = "adapter-tiny-quality.toml"
@@ -32,6 +33,9 @@ Examples:
 @click.group(epilog=EXAMPLES)
 def train() -> None:
     """Train a ranker by one of the recipes. Stops at Ctrl-C; the same line goes on."""
+
+
+train.add_command(l2rclip)
 
 
 @train.command(epilog=ADAPTER_EXAMPLES)
@@ -63,10 +67,7 @@ def adapter(list_: bool, **given: Any) -> int:
     settings = load_settings()
     backbone = find(given["backbone"], settings.models_dir).folder
     config, out = _configured(given, read_spec(backbone).name)
-    if given["threads"]:
-        import torch
-
-        torch.set_num_threads(given["threads"])
+    threads(given["threads"])
     done = module.run(
         config,
         given["root"] or settings.data_dir,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-__all__ = ["command_line", "list_sets", "report", "run_options", "values_of"]
+__all__ = ["command_line", "list_sets", "report", "run_options", "threads", "values_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 WHERE = (
@@ -56,6 +56,14 @@ def values_of(given: dict[str, Any], **told: Any) -> dict[str, Any]:
     for text in given["overrides"]:
         values = joined(values, assignment(text))
     return values
+
+
+def threads(number: int | None) -> None:
+    """Of torch; None: its own choice."""
+    if number:
+        import torch
+
+        torch.set_num_threads(number)
 
 
 def command_line() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from imgrank.errors import CheckpointError
 from imgrank.models.card import model_card
@@ -40,9 +40,10 @@ def write_checkpoint(
     if model.tuned is not None:
         facts["backbone"]["replaced"] = ["text"]
     shares = sum(source.share for source in config.sources)
+    device = next(model.parameters()).device
     lines = [
         f"command: `{command}`",
-        f"{config.steps} steps, seed {config.seed}, {duration(trained.seconds, model)}, cached "
+        f"{config.steps} steps, seed {config.seed}, {duration(trained.seconds, device)}, cached "
         "tokens not counted",
         "data sets: "
         + ", ".join(f"{s.data} ({s.share / shares:.0%} of steps)" for s in config.sources),
@@ -52,9 +53,9 @@ def write_checkpoint(
     keep(folder, facts, values, card, report, finished=not trained.steps)
 
 
-def duration(seconds: float, model: nn.Module) -> str:
+def duration(seconds: float, device: torch.device) -> str:
     """How long a model was trained, and on what, for its card."""
-    device = next(model.parameters()).device
+
     where = f"{torch.get_num_threads()} CPU thread(s)" if device.type == "cpu" else str(device)
     return f"{seconds / 60:.1f} minutes on {where}"
 

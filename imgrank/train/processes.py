@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -28,6 +28,7 @@ from imgrank.models.device import choose_device
 
 __all__ = ["ALONE", "Processes", "join"]
 
+T = TypeVar("T")
 PATIENCE = timedelta(days=3)  # the others wait while the first computes the tokens
 
 
@@ -78,6 +79,15 @@ class Processes:
     def wait(self) -> None:
         """Until all have come here."""
         self.any(False)
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """Done by the first process, then by the others, which find what it left on the disk."""
+        if not self.first:
+            self.wait()
+        done = work()
+        if self.first:
+            self.wait()
+        return done
 
     def leave(self) -> None:
         """At the end of the program."""

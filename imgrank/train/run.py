@@ -121,6 +121,7 @@ class Learner:
 
     lr: peak of the learning rate.   average: decay of the averaged weights; 0: they are the last.
     half: float16, whose small gradients need a scale that is found on the way.
+    shares: of the learning rate, for parameters whose names begin so.
     seconds: of training so far, over all runs; kept by the loop.
     """
 
@@ -131,18 +132,19 @@ class Learner:
         weight_decay: float,
         average: float = 0.0,
         half: bool = False,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         self.model, self.average = model, average
         self.step, self.seconds = 0, 0.0
         self.averaged = {name: p.detach().clone() for name, p in model.state_dict().items()}
-        self.optimizer = optimiser(model, lr, weight_decay)
+        self.optimizer = optimiser(model, lr, weight_decay, shares or {})
         device = next(model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device, enabled=half)
 
     def update(self, loss: Tensor, lr: float, clip: float, processes: Processes = ALONE) -> None:
         """One step of the optimiser, and of the average. clip: largest norm of the gradient."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("share", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         processes.average_gradients(self.model.parameters())
@@ -192,13 +194,24 @@ class Learner:
             self.model.train()
 
 
-def optimiser(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only. What is frozen is left out."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+def optimiser(
+    model: nn.Module, lr: float, weight_decay: float, shares: Mapping[str, float] | None = None
+) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only. What is frozen is left out.
+
+    shares: of the learning rate, for parameters whose names begin so.
+    """
+    shares = shares or {}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    apart = {n: p for n, p in trained.items() if n.startswith(tuple(shares))}
+    rest = [p for name, p in trained.items() if name not in apart]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    for start, share in shares.items():
+        own = [p for name, p in apart.items() if name.startswith(start)]
+        groups.append({"params": own, "weight_decay": 0.0, "share": share})
     return torch.optim.AdamW(groups, lr=lr)
 
 
