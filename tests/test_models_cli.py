@@ -46,6 +46,8 @@ def test_list_has_all_that_is_here_and_all_that_is_known(run: Run, place: Place)
     assert found["mine"]["pinned"] == "by its origin.json"
     assert found["convnext-base-224"]["pinned"] == "unpinned"
     assert found["mobileclip2-s0"]["research_only"] is True
+    said = [found[name]["research_only"] for name in ("tiny", "tiny-quality", "tiny-age")]
+    assert said == [False, False, True]  # by the licence in its own config
     assert found["tiny"]["default_for"] == ["*"]
     assert found["convnext-base-224"]["bytes"] is None
 

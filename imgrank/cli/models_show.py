@@ -304,11 +304,13 @@ def _revision(known: Known) -> str:
 def _licence_line(known: Known) -> str:
     if not known.licence:
         return "unknown" if known.state != "unpublished" else ""
-    return f"{known.licence}; for research only" if known.research_only else known.licence
+    said = not known.research_only or "research" in known.licence.lower()
+    return known.licence if said else f"{known.licence}; for research only"
 
 
 def _task(task: str, values: Mapping[str, Any]) -> list[str]:
     """A task with its unit, range, prompt, what it is limited to, and measured figures."""
+    from imgrank.models.card import levels_of
     from imgrank.rankers.trained import subjects_of
 
     scale = values.get("range")
@@ -324,6 +326,7 @@ def _task(task: str, values: Mapping[str, Any]) -> list[str]:
     if classes := values.get("classes"):
         named = ", ".join(f"{index} {name}" for index, name in enumerate(classes))
         lines.append(f"  scores are classes: {named}")
+    lines += [f"  {line}" for line in levels_of(values)]
     if values.get("note"):
         lines.append(f"  {values['note']}")
     figures = values.get("measured")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
+from imgrank.models.ranks import Ranks
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -24,6 +25,7 @@ __all__ = [
     "backbone_metadata",
     "for_hub",
     "front_matter",
+    "levels_of",
     "metadata",
     "model_card",
     "with_measured",
@@ -52,6 +54,12 @@ COLUMNS = {
     "accuracy": "accuracy",
     "ridge_accuracy": "accuracy, ridge",
     "majority_accuracy": "accuracy of the majority",
+    "level_mae": "MAE of the likeliest rank",
+    "coverage": "interval holds",
+    "set_coverage": "set holds",
+    "set_size": "ranks in the set",
+    "ece": "calibration error",
+    "os": "ordinality",
     "pair_accuracy": "pair accuracy",
     "pairs": "pairs within a photograph",
     "ridge_pairs": "pairs, ridge",
@@ -66,6 +74,7 @@ RIDGE_COLUMNS = {
     "ridge_pairs": "pairs, ridge",
 }
 ORDER = ["license", "license_name", "library_name", "pipeline_tag", "tags", "base_model"]
+SHOWN = 6  # names of ranks up to which all are
 TASK = "image-classification"  # the Hub's nearest name for a number or a class from a picture
 WORDS = "zero-shot-image-classification"
 
@@ -79,14 +88,59 @@ def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -
     for task, facts in config["tasks"].items():
         ends = facts.get("range")
         scale = f" ({ends[0]} to {ends[1]})" if ends else ""
-        lines.append(
-            f'A ranking adapter on the backbone `{config["backbone"]["name"]}` for "{task}": '
-            f'instruction "{facts["prompt"]}", scores in {facts["unit"] or "no unit"}{scale}, '
-            "the highest first."
-        )
+        scores = f"scores in {facts['unit'] or 'no unit'}{scale}, the highest first."
+        on = f'on the backbone `{config["backbone"]["name"]}` for "{task}"'
+        if config["kind"] == "l2rclip":
+            lines += [f"An L2RCLIP model {on}: {scores}", "", *_of_levels(config, facts)]
+        else:
+            lines.append(f'A ranking adapter {on}: instruction "{facts["prompt"]}", {scores}')
     lines += ["", "## Training", "", *(f"- {line}" for line in training)]
     lines += ["", "## Measured", "", BEGIN, "Not measured yet.", END, "", notes.strip(), ""]
     return "\n".join(lines)
+
+
+def levels_of(facts: Mapping[str, Any]) -> list[str]:
+    """What a task of an l2rclip config says of its ranks and their calibration, one line each.
+
+    [] of other tasks, and of what are no ranks.
+    """
+    try:
+        ranks = Ranks.from_dict(facts.get("ranks") or {})
+    except ValueError:
+        return []
+    few = len(ranks) <= SHOWN
+    names = ", ".join(ranks.names if few else (*ranks.names[:2], "...", ranks.names[-1]))
+    lines = [f'{len(ranks)} ranks, told as "{ranks.template}": {names}']
+    fitted = facts.get("calibration") or {}
+    found = (fitted.get(name) for name in ("temperature", "tail", "mass", "level"))
+    numbers = [float(each) for each in found if isinstance(each, int | float)]
+    if fitted.get("on") and len(numbers) == 4:
+        temperature, tail, mass, level = numbers
+        lines.append(
+            f"calibrated on {fitted['on']}: temperature {temperature:.3g}, interval from the "
+            f"{tail:.1%} to the {1 - tail:.1%} quantile, set of a mass of {mass:.1%}; each to hold "
+            f"the truth of {level:.0%}"
+        )
+    return lines
+
+
+def _of_levels(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What an L2RCLIP model gives and how, one list item each."""
+    tuned = "image" in config["backbone"].get("replaced", ())
+    tower = (
+        "the image tower is tuned: this checkpoint holds the tensors that differ from the "
+        "backbone's; `imgrank models export` writes the whole model for OpenCLIP"
+        if tuned
+        else "the image tower is the backbone's own"
+    )
+    lines = [
+        *levels_of(facts),
+        "each rank has a probability; the score is their mean, with an interval",
+        tower,
+    ]
+    if "statistics" in config["model"]["features"]:
+        lines.append("a linear map of the backbone's statistics is added to its embedding")
+    return [f"- {line}" for line in lines]
 
 
 def front_matter(config: Mapping[str, Any]) -> list[str]:
@@ -230,6 +284,10 @@ def _by_task(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
         n = f"{row['n']} ({row['queries']} queries)" if "queries" in row else str(row["n"])
         cells = [_figure(row.get(key), row.get(f"{key}_interval")) for key in used]
         lines.append(f"| {' | '.join([str(row['task']), str(row['data']), n, *cells])} |")
+    for row in rows:
+        if "bands" in row:
+            bands = (f"{each['band']} {each['mae']:.1f} ({each['n']})" for each in row["bands"])
+            lines += ["", f"MAE by true age (pictures), {row['data']}: {', '.join(bands)}."]
     return lines
 
 
@@ -250,8 +308,8 @@ def _beside_ridge(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
             _figure(row.get(key), row.get(f"{key}_interval"))
             for key in ("srcc", "ridge_srcc", *keys)
         ]
-        low, high = row["gain_interval"]
-        cells.insert(2, f"[{low:+.3f}, {high:+.3f}]")
+        gain = row.get("gain_interval")
+        cells.insert(2, f"[{gain[0]:+.3f}, {gain[1]:+.3f}]" if gain else "-")
         table.append(f"| {row['data']} | {row['n']} | {' | '.join(cells)} |")
     return table
 

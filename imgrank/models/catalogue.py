@@ -25,6 +25,7 @@ from imgrank.models.registry import (
     find,
     listed,
     listed_as,
+    research_only,
 )
 from imgrank.models.resting import lacking, way_to
 from imgrank.models.spec import read_spec
@@ -155,6 +156,7 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
     licence = entry.config.get("licence") or (origin and origin.licence)
     if not licence and entry.where == "embedded":
         licence = EMBEDDED_LICENCE
+    licence = str(licence or (known.licence if known else ""))
     places = (EMBEDDED, settings.models_dir)
     state: State = "embedded" if entry.where == "embedded" else "here"
     imported = origin is not None and origin.origin == "imported"
@@ -169,8 +171,8 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         tasks=entry.tasks,
         use=known.use if known else "",
         bytes=entry.size,
-        licence=str(licence or (known.licence if known else "")),
-        research_only=bool(known and known.research_only),
+        licence=licence,
+        research_only=bool(known and known.research_only) or research_only(licence),
         origin=origin.origin if origin else "",
         revision=origin.revision if origin else "",
         pinned=_pinned(origin.origin, origin.asked, origin.revision, known, locks)

@@ -34,6 +34,7 @@ __all__ = [
     "find",
     "listed",
     "listed_as",
+    "research_only",
     "restricted",
     "same_origin",
     "size_text",
@@ -46,6 +47,9 @@ REGISTRY = Path(__file__).with_name("registry.toml")
 ANSWERS = "answers"  # the one table of that file which is no model
 DEFAULT_BACKBONE = "tiny"
 REMOTE = ("hf:", "open_clip:")
+_RESEARCH = re.compile(
+    r"\bresearch\b.*\bonly\b|\bonly\b.*\bresearch\b|\bnon-?commercial research\b"
+)
 _RESTRICTED = re.compile(r"\b(nc|non-?commercial|research|amlr|ascl)\b")
 
 
@@ -266,6 +270,11 @@ def listed_as(wish: str) -> Listed | None:
 def restricted(licence: str) -> bool:
     """Whether a licence's name says that some uses are forbidden: "cc-by-nc-4.0", "apple-amlr"."""
     return _RESTRICTED.search(licence.lower()) is not None
+
+
+def research_only(licence: str) -> bool:
+    """Whether a licence's own words allow research alone: "research only; rests on ..."."""
+    return _RESEARCH.search(licence.lower()) is not None
 
 
 def size_text(count: int) -> str:

@@ -20,6 +20,7 @@ from imgrank.models.registry import (
     entries,
     find,
     listed,
+    research_only,
     size_text,
     verify,
 )
@@ -257,3 +258,19 @@ def test_sizes_for_people() -> None:
         *("589 B", "233 kB", "19.2 MB"),
         *("300 MB", "1.4 GB"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("licence", "wanted"),
+    [
+        ("research only, non-commercial; rests on UTKFace", True),
+        ("Non-commercial research purposes", True),
+        ("only for research", True),
+        ("apple-amlr", False),  # registry.toml says so of it
+        ("cc-by-nc-4.0", False),  # other uses than research are free too
+        ("Apache-2.0; rests on researchers' data", False),
+        ("", False),
+    ],
+)
+def test_licences_that_say_research_only(licence: str, wanted: bool) -> None:
+    assert research_only(licence) is wanted
