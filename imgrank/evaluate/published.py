@@ -13,7 +13,7 @@ from imgrank.data.split import Part
 
 __all__ = ["another_split", "figures_of", "published"]
 
-PAPER = "001"
+FIRST = "001"  # the paper of rows that name none
 FILE = Path(__file__).with_name("published.toml")
 
 
@@ -25,20 +25,21 @@ def published() -> Mapping[str, Mapping[str, Any]]:
 
 
 def figures_of(data: str, keys: Collection[str], own: bool = False) -> list[dict[str, Any]]:
-    """The rows that the paper prints for a data set's queries and means.
+    """The rows that papers print for a data set's queries and means; `paper` says which.
 
-    own: only those of the paper's own model.
+    own: only those of a paper's own model.
     """
     rows = published().get(data, {}).get("figures", ())
     return [
-        {"paper": PAPER, **row} for row in rows if row["of"] in keys and (row.get("own") or not own)
+        {"paper": FIRST, **row} for row in rows if row["of"] in keys and (row.get("own") or not own)
     ]
 
 
 def another_split(data: str, root: Path, part: Part, n: int, partial: bool) -> str:
     """Why n pictures of `part` are not what the paper measured; "" if nothing shows that.
 
-    A split that the reader's `ABOUT` calls "ours" is one, unless the folder has the paper's lists.
+    A split that the reader's `ABOUT` calls "ours" is one, unless the folder has the paper's lists;
+    and even these may not say all.
     """
     if part != "test":
         return f"these are {part} pictures, the paper's are test pictures"
@@ -50,5 +51,5 @@ def another_split(data: str, root: Path, part: Part, n: int, partial: bool) -> s
             return f"another split: {n} pictures here, {known[key]} {where}"
     if lists := known.get("lists"):
         here = all((place(data, root) / name).is_file() for name in lists)
-        return "" if here else "another split than the paper's"
+        return str(known.get("unclear", "")) if here else "another split than the paper's"
     return "another split than the paper's" if about(data).split.startswith("ours") else ""

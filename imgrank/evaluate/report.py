@@ -33,7 +33,10 @@ COLUMNS = (
 
 
 def rows(table: Mapping[str, Any], own: bool = True) -> Iterator[dict[str, Any]]:
-    """All rows of what `evaluate` found. own: of the paper's figures only its own model's."""
+    """All rows of what `evaluate` found.
+
+    own: of the papers' figures only those of their own models, trained on all there is.
+    """
     common = {"data": table["data"], "part": table["part"]}
     several = len(table["models"]) > 1
     for model in table["models"]:
@@ -52,8 +55,9 @@ def rows(table: Mapping[str, Any], own: bool = True) -> Iterator[dict[str, Any]]
         name = f"{each['first']} less {each['second']}"
         yield {**common, "kind": "difference", "model": name, **_row(each)}
     for each in table["paper"]:
-        if each.get("own") or not own:
+        if (each.get("own") and "setting" not in each) or not own:
             name = f"paper {each['paper']}, table {each['table']}: {each['method']}"
+            name += f", {each['setting']}" if "setting" in each else ""
             yield {**common, "kind": "paper", "model": name, **_row({"query": each["of"], **each})}
 
 
@@ -78,7 +82,7 @@ def notes(table: Mapping[str, Any]) -> Iterator[str]:
     yield "A constant orders half of the pairs rightly (pair accuracy 0.5) and has no correlation."
     if table["paper"]:
         note = f"; {table['paper_note']}, so they cannot be compared" if table["paper_note"] else ""
-        yield f"Figures of the paper are the paper's own{note}."
+        yield f"Figures of a paper are the paper's own{note}."
 
 
 def shown(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
