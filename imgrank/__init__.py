@@ -15,10 +15,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imgrank.api import Options, compare, index, load_ranker, score, sort
     from imgrank.estimates.age import age
+    from imgrank.estimates.levels import aesthetic, decade
 
-__all__ = ["Options", "age", "compare", "index", "load_ranker", "score", "sort"]
+__all__ = [
+    "Options",
+    "aesthetic",
+    "age",
+    "compare",
+    "decade",
+    "index",
+    "load_ranker",
+    "score",
+    "sort",
+]
 
-_HOMES = {"age": "imgrank.estimates.age"}  # of names that are not api.py's
+_HOMES = {  # of names that are not api.py's
+    "aesthetic": "imgrank.estimates.levels",
+    "age": "imgrank.estimates.age",
+    "decade": "imgrank.estimates.levels",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -40,6 +40,7 @@ __all__ = [
     "compare",
     "index",
     "load_ranker",
+    "pictures_of",
     "score",
     "sort",
 ]
@@ -244,7 +245,7 @@ def index(
     """
     options = options or Options()
     settings = options.settings or load_settings()
-    files, skips = _scan(paths, options)
+    files, skips = pictures_of(paths, options)
     source = load_source(options.model, settings)
     with open_store(settings, [source], options.notify) as store:
         table = compute_features(
@@ -274,7 +275,7 @@ def _score(
 ) -> tuple[Table, list[Column], list[Skip], dict[Path, float]]:
     """Scores, what they are of, who was left out; strengths of those that `refine` compares."""
     settings = options.settings or load_settings()
-    files, skips = _scan(paths, options)
+    files, skips = pictures_of(paths, options)
     jobs = sharing([route(query, settings, options.model) for query in queries])
     _say(options, jobs)
     if refine:
@@ -297,9 +298,10 @@ def _score(
     return table, columns, skips, strengths
 
 
-def _scan(
+def pictures_of(
     paths: PathLike | Iterable[PathLike], options: Options
 ) -> tuple[list[ImageFile], list[Skip]]:
+    """What there is at these paths, and what of it cannot be read, as the options say."""
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found = list(
         scan(

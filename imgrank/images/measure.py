@@ -47,6 +47,7 @@ __all__ = [
     "measure_header",
     "sharpness",
     "viewing_luma",
+    "year_taken",
 ]
 
 VIEWING_SIZE = 1024
@@ -203,6 +204,16 @@ def date_taken(exif: Mapping[int, Any]) -> float | None:
                 seconds += float("0." + fraction)
             return seconds - _offset_seconds(_text(exif.get(offset_tag)))
     return None
+
+
+def year_taken(data: bytes) -> int | None:
+    """The year of a picture file's DateTimeOriginal, as its camera wrote it; None without one.
+
+    DateTimeDigitized is not used: of a scan it is the date of the scan. Raises `Unreadable`.
+    """
+    text = _text(read_header(data).exif.get(ExifTags.Base.DateTimeOriginal))
+    match = _DATE.match(text)
+    return int(match[1]) if match and _seconds(text) is not None else None
 
 
 def _text(value: object) -> str:

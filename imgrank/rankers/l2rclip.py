@@ -13,7 +13,7 @@ Tensors: `ranks` [M, E]; with statistics also `statistics.weight` [E, Ds], `stat
 `statistics.mean` [Ds], `statistics.std` [Ds]; `tower.NAME` where the image tower was tuned.
 Of `model` in the config: `logit_scale` = 1 / t; `features`: ["pooled"] or, with statistics,
 ["pooled", "statistics"]. Of its one task: `ranks` (`models/ranks.py`), `calibration`
-(`levels.Calibration`, optional).
+(`levels.Calibration`, optional), `domain` (`domain.py`, optional, with its tensors).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from imgrank.models.checkpoint import identity, read_config
 from imgrank.models.ranks import Ranks
 from imgrank.rankers import levels
 from imgrank.rankers.base import Answer, Features, Scope, Score
+from imgrank.rankers.domain import TENSORS, Domain, Outside
 from imgrank.rankers.levels import Calibration
 from imgrank.rankers.source import BackboneSource
 from imgrank.rankers.trained import refusal, remarks, task_of
@@ -47,9 +48,9 @@ STATISTICS = ("weight", "bias", "mean", "std")
 class L2RCLIPRanker:
     """An L2RCLIP checkpoint; answers the one task that its config lists.
 
-    task: its key.   ranks, calibration: of that task.
+    task: its key.   ranks, calibration: of that task.   domain: None if it says nothing of one.
     Raises CheckpointError if the checkpoint was trained on another backbone than the one given, or
-    if its ranks or calibration are none.
+    if its ranks, calibration or domain are none.
     """
 
     scope: Scope = "image"
@@ -70,6 +71,7 @@ class L2RCLIPRanker:
             ((self.task, facts),) = self.tasks.items()
             self.ranks = Ranks.from_dict(facts["ranks"])
             self.calibration = Calibration.from_dict(facts.get("calibration", {}))
+            self.domain = Domain.from_dict(facts["domain"]) if "domain" in facts else None
         except ValueError as error:
             raise CheckpointError(f"{folder} cannot be used: {error}.") from error
         self.needs = frozenset(self.config["model"]["features"])
@@ -106,6 +108,17 @@ class L2RCLIPRanker:
         means = levels.expected(p, self.ranks)
         low, high = levels.interval(p, self.ranks, self.calibration.tail)
         return [Score(*map(float, row)) for row in zip(means, low, high, strict=True)]
+
+    def outside(
+        self, features: Sequence[Features], chroma: Sequence[float | None]
+    ) -> list[Outside | None]:
+        """Why each picture is of a kind that the checkpoint knows nothing of; None if it is not.
+
+        chroma: of each (`domain.COLOUR`); needed where the domain is monochrome.
+        """
+        if self.domain is None:
+            return [None] * len(features)
+        return self.domain.outside(features, chroma, self._arrays)
 
     def distribution(self, features: Sequence[Features]) -> Matrix:
         """Calibrated probabilities of the ranks [B, M]."""
@@ -144,6 +157,8 @@ class L2RCLIPRanker:
             wanted = {"ranks"}
             if "statistics" in self.needs:
                 wanted |= {f"statistics.{name}" for name in STATISTICS}
+            if self.domain is not None and self.domain.distance is not None:
+                wanted |= {f"domain.{name}" for name in TENSORS}
             if missing := sorted(wanted - set(arrays)):
                 raise CheckpointError(f"{self.folder} lacks the tensors {', '.join(missing)}.")
             embed = self.source.spec.widths.get("embed", arrays["ranks"].shape[-1])

@@ -51,7 +51,8 @@ class Estimator:
 
     task: key of a known task.   name, revision, method, unit: as in an `Answer`.
     levels: names of the levels that each row has probabilities of; () where it has none (ages).
-    coverage: share of truths that interval and set were fitted to hold.   faces: rows are faces.
+    coverage: share of truths that interval and set were fitted to hold; None: they were not.
+    faces: rows are faces.
     """
 
     task: str
@@ -60,7 +61,7 @@ class Estimator:
     method: str
     unit: str
     levels: tuple[str, ...] = ()
-    coverage: float = 0.8
+    coverage: float | None = 0.8
     faces: bool = False
 
 

@@ -1,0 +1,31 @@
+"""What `imgrank decade` and `imgrank aesthetic` do with the rows that they have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from imgrank.cli import options as shared
+
+if TYPE_CHECKING:
+    from imgrank.estimates.levels import Levels
+
+REASONS = 5  # that standard error tells; the rows have them all
+
+
+def write(
+    found: Levels, reporter: shared.Reporter, out: shared.Output, *, nul: bool, strict: bool
+) -> int:
+    """Rows to the output, the reasons of those without an estimate to people. Returns the exit
+    status."""
+    from imgrank.results.estimates import write_estimates
+
+    reporter.stop()
+    write_estimates(found.rows, found.model, out.format, out.stream, nul=nul, skipped=found.skips)
+    reasons = Counter(row.reason for row in found.rows if row.status == "out_of_range")
+    for reason, count in reasons.most_common(REASONS):
+        noun = "picture" if count == 1 else "pictures"
+        reporter.notify(f"{count} {noun} out of range: {reason}")
+    if len(reasons) > REASONS:
+        reporter.notify(f"and {len(reasons) - REASONS} more reasons; --format json has all")
+    return reporter.finish(found.skips, computed=found.computed, known=found.known, strict=strict)
