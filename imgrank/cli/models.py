@@ -17,6 +17,7 @@ COMMANDS = {
     "pull": ("models_hub", "pull"),
     "import": ("models_import", "import_group"),
     "push": ("models_hub", "push"),
+    "export": ("models_export", "export"),
     "verify": ("models_folder", "verify"),
     "remove": ("models_folder", "remove"),
     "default": ("models_default", "default"),

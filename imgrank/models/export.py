@@ -1,0 +1,116 @@
+"""A checkpoint whose towers were tuned -> a whole OpenCLIP folder.
+
+A checkpoint holds only the tensors that differ from its backbone's. Other programs want them all:
+the backbone's files, those tensors in place of its own, each in the precision it is stored in.
+`open_clip.create_model("local-dir:FOLDER")` then gives the embeddings that imgrank uses, and the
+folder is a backbone for imgrank too. What a checkpoint puts on top (rank embeddings, a map of
+statistics, an adapter) is not part of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgrank.errors import CheckpointError, UsageError
+from imgrank.models.card import ORDER, backbone_metadata
+from imgrank.models.checkpoint import CARD, TOWER, load_tensors
+from imgrank.models.digests import known_sha256
+from imgrank.models.imported import new_folder
+from imgrank.models.registry import Entry
+from imgrank.models.resting import backbone_by_digest, lacking, way_to
+from imgrank.models.spec import CONFIG, BackboneSpec, read_spec, to_verify
+from imgrank.models.wish import TOKENIZER
+from imgrank.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["export"]
+
+
+def export(entry: Entry, folder: Path, settings: Settings) -> BackboneSpec:
+    """Write the tuned backbone of a checkpoint into `folder`, which must not be there yet.
+
+    Raises UsageError if nothing of its towers was tuned, or for the folder's name;
+    CheckpointError if its backbone is not here or a file cannot be read or written.
+    """
+    from imgrank.models.backbone import describe
+
+    facts = entry.config.get("backbone", {})
+    if not facts.get("replaced"):
+        kind = "is a backbone" if entry.kind == "backbone" else "has no tower of its own"
+        raise UsageError(
+            f"{entry.name} {kind}: nothing was tuned that a folder for OpenCLIP would hold. "
+            f"`imgrank models info {entry.name}` tells where it is and what it rests on."
+        )
+    base = backbone_by_digest(str(facts["digest"]), settings)
+    if base is None:
+        raise CheckpointError(f"{lacking(entry, settings)}. Get it: {way_to(entry)}")
+    spec = read_spec(base)
+    tensors = _joined(entry, spec)
+    target = folder.absolute()
+    with new_folder(target.parent, target.name) as staging:
+        for name in dict.fromkeys(
+            (CONFIG, *TOKENIZER, *([spec.merges.name] if spec.merges else []))
+        ):
+            if (base / name).is_file():
+                shutil.copyfile(base / name, staging / name)
+        _save(staging / spec.weights.name, tensors)
+        (staging / CARD).write_text(_card(entry, target.name, spec), encoding="utf-8")
+        side = spec.image_size if spec.other_size else None
+        describe(staging, target.name, spec.statistics, side)
+    return read_spec(target)
+
+
+def _joined(entry: Entry, spec: BackboneSpec) -> dict[str, Tensor]:
+    """All tensors of the backbone, the checkpoint's in place of its own."""
+    from safetensors.torch import load_file
+
+    if known_sha256(spec.weights) != spec.weights_sha256:
+        raise CheckpointError(
+            f"{spec.weights} is not the file that its folder records. {to_verify(spec.folder)}"
+        )
+    tensors = load_file(spec.weights)
+    stored = load_tensors(entry.folder, as_stored=True)
+    own = {n.removeprefix(TOWER): value for n, value in stored.items() if n.startswith(TOWER)}
+    odd = [n for n, v in own.items() if n not in tensors or tensors[n].shape != v.shape]
+    if odd:
+        raise CheckpointError(
+            f"{entry.name} cannot be exported: {spec.weights} has no {', '.join(sorted(odd)[:3])} "
+            "of that shape, as files of older names or another input size do not."
+        )
+    return {**tensors, **own}
+
+
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+
+
+def _card(entry: Entry, name: str, spec: BackboneSpec) -> str:
+    towers = " and ".join(entry.config["backbone"]["replaced"])
+    licence = str(entry.config.get("licence") or "")
+    also = ""
+    if "statistics" in entry.config.get("model", {}).get("features", ()):
+        also = " before it adds its map of statistics"
+    lines = [
+        "---",
+        backbone_metadata(licence).to_yaml(original_order=ORDER),
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"The OpenCLIP model `{spec.name}` with the {towers} tower of `{entry.name}`, which was "
+        f"trained for {', '.join(entry.tasks)} (imgrank, kind {entry.kind}).",
+        "",
+        f'    model = open_clip.create_model("local-dir:{name}")',
+        "",
+        f"Its image embeddings are those that `{entry.name}` uses{also}. The rest of that "
+        "checkpoint is not part of this folder.",
+        "",
+        f"Licence: {licence or 'unknown'}.",
+    ]
+    return "\n".join([*lines, ""])
