@@ -17,7 +17,6 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from face_pictures import BLUE, GREEN, RED, PaintedFaces, painted
-from PIL import Image
 from rank_checkpoints import AGES, rank_checkpoint
 
 import imgrank
@@ -25,7 +24,8 @@ import imgrank.estimates.age as ages
 import imgrank.images.faces as faces
 import imgrank.pipeline as pipeline
 from imgrank.cli import main
-from imgrank.errors import CheckpointError, MissingExtra, NothingReadable, UsageError
+from imgrank.errors import CheckpointError, MissingExtra
+from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_ranker
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
@@ -293,56 +293,46 @@ def test_the_geometry_of_a_checkpoint_is_used(tmp_path: Path, album: Path) -> No
         imgrank.age(album, options=imgrank.Options(str(broken)))
 
 
-# ---- what is no picture --------------------------------------------------------------------------
+def test_a_find_unlike_any_face_has_a_reason_and_no_age(
+    run: Run, album: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outside(self: L2RCLIPRanker, features: list[object], chroma: object) -> list[str | None]:
+        return ["distance", *[None] * (len(features) - 1)]
+
+    monkeypatch.setattr(L2RCLIPRanker, "outside", outside)
+    result = run(album / "b.png", "--model", model, "--format", "json")
+    first, second = json.loads(result.stdout)["images"]
+    assert (first["status"], first["face"], second["status"]) == ("out_of_range", 1, "ok")
+    assert (first["estimate"], first["interval"], first["level"]) == (None, None, None)
+    assert first["reason"] == ("unlike the faces that ages was trained on; perhaps it is no face")
+    assert first["box"]["x"] == 100
+    assert "1 face; 1 place of which perhaps no face" in result.stderr
 
 
-def test_unreadable_files_are_skips_and_others_go_on(run: Run, album: Path, model: Path) -> None:
-    whole = (album / "b.png").read_bytes()
-    (album / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (album / "text.jpg").write_text("no picture")
-    result = run(album, "--model", model, "--format", "json")
-    assert result.exit_code == 0
-    document = json.loads(result.stdout)
-    assert [Path(skip["path"]).name for skip in document["skipped"]] == ["cut.png", "text.jpg"]
-    assert len(document["images"]) == 5
-    assert f"skipped {album / 'text.jpg'}" in result.stderr
-    assert run(album, "--model", model, "--strict").exit_code == 1
+def test_only_what_was_measured_is_called_a_coverage(tmp_path: Path, album: Path) -> None:
+    fitted = {"temperature": 1.0, "tail": 0.05, "level": 0.8, "on": "some faces"}
+    folder = rank_checkpoint(tmp_path / "fitted", "age", calibration=fitted)
+    said: list[str] = []
+    found = imgrank.age(album, options=imgrank.Options(str(folder), notify=said.append))
+    assert found.model.coverage == 0.8
+    assert not [line for line in said if "nobody" in line]
+    plain = rank_checkpoint(tmp_path / "plain", "age")
+    found = imgrank.age(album, options=imgrank.Options(str(plain), notify=said.append))
+    assert found.model.coverage is None
+    assert [line for line in said if "nobody has measured" in line]
 
 
-def test_nobody_in_any_picture_is_no_error(run: Run, album: Path, model: Path) -> None:
-    result = run(album / "a.png", "--model", model, "--strict")
-    assert result.exit_code == 0
-    assert listed(result) == [("a.png", "no_face", "")]
-
-
-def test_nothing_readable_is_one(run: Run, tmp_path: Path, model: Path) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
-    result = run(tmp_path / "text.jpg", "--model", model)
-    assert result.exit_code == 1
-    assert "not one picture could be read" in result.stderr
-    with pytest.raises(UsageError):
-        imgrank.age(tmp_path / "absent.jpg")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(NothingReadable):
-        imgrank.age(tmp_path / "empty", options=imgrank.Options(str(model)))
-
-
-def test_sixteen_bits_cmyk_and_grey_are_pictures(tmp_path: Path, model: Path) -> None:
-    folder = tmp_path / "odd"
-    folder.mkdir()
-    Image.fromarray(np.full((40, 60), 40_000, np.uint16)).save(folder / "deep.png")
-    Image.new("CMYK", (60, 40), (0, 200, 200, 0)).save(folder / "cmyk.jpg")
-    Image.new("L", (1, 1), 9).save(folder / "one.png")
-    Image.new("L", (3000, 2), 9).save(folder / "strip.png")
-    found = imgrank.age(folder, options=imgrank.Options(str(model)))
-    assert [row.status for row in found.rows] == ["no_face"] * 4
-    assert not found.skips
-
-
-def test_paths_on_standard_input(run: Run, album: Path, model: Path) -> None:
-    names = b"\0".join(os.fsencode(album / name) for name in ("c.png", "a.png"))
-    result = run("-", "-0", "--model", model, "--format", "paths", stdin=names)
-    assert result.stdout_bytes == os.fsencode(album / "c.png") + b"\0"
+def test_crowds_go_through_the_ranker_in_parts(
+    album: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = imgrank.Options(str(model))
+    whole = imgrank.age(album, options=options).rows
+    monkeypatch.setattr(ages, "AT_ONCE", 1)
+    parts = imgrank.age(album, options=options).rows
+    assert [(row.path, row.face) for row in parts] == [(row.path, row.face) for row in whole]
+    assert [row.value for row in parts if row.face] == pytest.approx(
+        [row.value for row in whole if row.face]
+    )
 
 
 # ---- the real detector ---------------------------------------------------------------------------

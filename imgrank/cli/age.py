@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,11 @@ def age(
 
 def _counted(found: Ages) -> str:
     """ "3 faces; 2 pictures without a face"."""
-    faces = sum(row.status == "ok" for row in found.rows)
-    without = len(found.rows) - faces
+    status = Counter(row.status for row in found.rows)
+    faces, none, unlike = status["ok"], status["no_face"], status["out_of_range"]
     said = "1 face" if faces == 1 else f"{faces} faces"
-    if without:
-        said += f"; {without} {'picture' if without == 1 else 'pictures'} without a face"
+    if none:
+        said += f"; {none} {'picture' if none == 1 else 'pictures'} without a face"
+    if unlike:
+        said += f"; {unlike} {'place' if unlike == 1 else 'places'} of which perhaps no face"
     return said

@@ -9,23 +9,21 @@ is not for decisions about people.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from imgrank.api import Options, PathLike
+from imgrank.api import Options, PathLike, pictures_of
 from imgrank.errors import CheckpointError, MissingExtra, NothingReadable, UsageError
-from imgrank.images import ImageFile, Skip
+from imgrank.images import Skip
 from imgrank.images.face_crop import CropGeometry
 from imgrank.images.faces import Detector, detector
-from imgrank.images.scan import scan
 from imgrank.instruction import Query, parse
 from imgrank.opening import open_store
 from imgrank.pipeline import features_of
-from imgrank.rankers.base import Answer, Features, Ranker
+from imgrank.rankers.base import Answer, Features, Job, Ranker
 from imgrank.rankers.faces import FACES, FaceSource
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import route
@@ -50,8 +48,10 @@ GROUPS: tuple[tuple[int, str], ...] = (
 """First whole year and name of each age group. A group starts half a year before its first year, as
 an age of 29.6 is called 30."""
 
+_NOWHERE = Path()
+
 AT_ONCE = 64
-"""Pictures whose faces a ranker sees at once."""
+"""Faces that a ranker sees at once, or as many as the last picture has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,12 @@ def age(
     options = options or Options()
     settings = options.settings or load_settings()
     query = parse("by age")
-    files, skips = _scan(paths, options)
+    files, skips = pictures_of(paths, options)
     job = route(query, settings, options.model)
     _check(job.answer)
     options.notify(f"age: {job.answer.label}")
+    if isinstance(job.ranker, L2RCLIPRanker) and not job.ranker.calibration.on:
+        options.notify("  nobody has measured how often its intervals hold the truth")
     finder = _detector(settings, options)
     backbone = job.ranker.source
     assert isinstance(backbone, BackboneSource)  # measured properties have no age
@@ -113,7 +115,7 @@ def age(
             computed += outcome.computed
             known += not outcome.computed
             pictures.append((outcome.path, outcome.features[source.identity]))
-            if len(pictures) >= AT_ONCE:
+            if sum(len(features[FACES]) for _, features in pictures) >= AT_ONCE:
                 rows += _rows(pictures, job.ranker, query, faces, lowest)
                 pictures = []
         rows += _rows(pictures, job.ranker, query, faces, lowest)
@@ -122,23 +124,7 @@ def age(
     if not rows:
         raise NothingReadable(nothing(skips))
     rows.sort(key=lambda row: (str(row.path), row.face or 0))
-    return Ages(rows, _estimator(job.answer), finder is not None, skips, computed, known)
-
-
-def _scan(
-    paths: PathLike | Iterable[PathLike], options: Options
-) -> tuple[list[ImageFile], list[Skip]]:
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = list(
-        scan(
-            map(Path, named),
-            listed=options.listed,
-            include_hidden=options.include_hidden,
-            exclude=options.exclude,
-        )
-    )
-    files = [item for item in found if isinstance(item, ImageFile)]
-    return files, [item for item in found if isinstance(item, Skip)]
+    return Ages(rows, _estimator(job), finder is not None, skips, computed, known)
 
 
 def _check(answer: Answer) -> None:
@@ -173,8 +159,20 @@ def _geometry(ranker: Ranker) -> CropGeometry:
         raise CheckpointError(f"{ranker.name} cannot be used: {error}.") from error
 
 
-def _estimator(answer: Answer) -> Estimator:
-    return Estimator("age", answer.model, answer.revision, answer.method, answer.unit, faces=True)
+def _estimator(job: Job) -> Estimator:
+    answer, ranker = job.answer, job.ranker
+    coverage = None
+    if isinstance(ranker, L2RCLIPRanker) and ranker.calibration.on:
+        coverage = ranker.calibration.level
+    return Estimator(
+        "age",
+        answer.model,
+        answer.revision,
+        answer.method,
+        answer.unit,
+        coverage=coverage,
+        faces=True,
+    )
 
 
 # ---- from features to rows -----------------------------------------------------------------------
@@ -199,18 +197,7 @@ def _rows(
         if not own:
             yield Estimate(path, "no_face", reason="no face was found")
         for face, (_, box) in enumerate(own, 1):
-            value, low, high, probability = next(estimates)
-            name = GROUPS[_group(value)][1]
-            yield Estimate(
-                path,
-                value=value,
-                low=low,
-                high=high,
-                level=name,
-                probability=probability,
-                face=face,
-                box=box,
-            )
+            yield replace(next(estimates), path=path, face=face, box=box)
 
 
 def _boxes(table: NDArray[np.float32], which: Which, lowest: float) -> list[tuple[int, Box]]:
@@ -220,18 +207,23 @@ def _boxes(table: NDArray[np.float32], which: Which, lowest: float) -> list[tupl
     return sure[:1] if which == "largest" else sure
 
 
-def _estimates(
-    ranker: Ranker, given: Sequence[Features], query: Query
-) -> Iterator[tuple[float, float | None, float | None, float | None]]:
-    """Age, interval and probability of the age's group; a model without ranks says only the age."""
+def _estimates(ranker: Ranker, given: Sequence[Features], query: Query) -> Iterator[Estimate]:
+    """Of each face; without its path, number and box. A model without ranks says only the age."""
     if not isinstance(ranker, L2RCLIPRanker):
         for (score,) in ranker.score(given, [query]):
             assert score is not None  # only measured properties may be absent
-            yield *score, None
+            yield Estimate(_NOWHERE, value=score.value, level=GROUPS[_group(score.value)][1])
         return
     p = ranker.distribution(given)
-    for score, row in zip(ranker.scores_of(p), p, strict=True):
-        yield *score, _mass(row, ranker.ranks.bounds, _group(score.value))
+    outside = ranker.outside(given, [None] * len(given))
+    for why, score, row in zip(outside, ranker.scores_of(p), p, strict=True):
+        if why is not None:
+            said = f"unlike the faces that {ranker.name} was trained on; perhaps it is no face"
+            yield Estimate(_NOWHERE, "out_of_range", reason=said)
+            continue
+        group = _group(score.value)
+        probability = _mass(row, ranker.ranks.bounds, group)
+        yield Estimate(_NOWHERE, "ok", *score, GROUPS[group][1], probability)
 
 
 def _group(value: float) -> int:

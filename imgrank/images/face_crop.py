@@ -73,10 +73,12 @@ class CropGeometry:
         return hashlib.sha256(facts.encode()).hexdigest()[:12]
 
 
-# Means over the crops of UTKFace, and of the boxes that were found in them.
+# Over the crops of UTKFace: where the mean face has its landmarks, and where OpenCV's frontal
+# cascade finds boxes of 0.90 of the side. They are said to be larger here, so that crops become
+# narrower: a crop that is too wide costs more years, of children most, than one too narrow.
 _SIZE = 200
 _LANDMARKS = ((0.297, 0.280), (0.703, 0.280), (0.500, 0.500), (0.335, 0.685), (0.665, 0.685))
-_BOX = (0.04, -0.04, 0.90, 0.90)
+_BOX = (0.014, -0.063, 0.95, 0.95)
 UTKFACE = CropGeometry(_SIZE, _LANDMARKS, _BOX)
 
 

@@ -29,7 +29,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One row. Without an estimate (`status`) all from `value` on are None or empty.
+    """One row. Without an estimate (`status`) all from `value` to `likely` are None or empty.
 
     face: 1, 2, ... within the picture, by size, the largest first; None where faces are not looked
     for.   box: of the face.
