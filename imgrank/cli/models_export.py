@@ -8,8 +8,8 @@ import click
 
 EXAMPLES = """\b
 Examples:
-  imgrank models export mine ./mine-clip  # needs a model of yours with a tuned tower
-  imgrank models export hf:OWNER/REPOSITORY ./clip  # needs a pulled model with a tuned tower
+  imgrank models export mine ./mine-clip  # needs a model of yours
+  imgrank models export hf:OWNER/REPOSITORY ./clip  # needs a model of yours
 """
 
 
