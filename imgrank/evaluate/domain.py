@@ -125,7 +125,7 @@ def measure(
     for name, version in VERSIONS.items():
         add(f"{data}, test, {name}", _files(paths, version))
     for name in MODERN:
-        files = _some(find_photographs([catalogue.place(name, root) / "images"]), most)
+        files = _some(find_photographs([root / name / "images"]), most)
         tinted = [path for path in files if chroma(path.read_bytes()) > COLOURLESS]
         plain = sorted(set(files) - set(tinted))
         add(f"{name}, in colour", _files(tinted))

@@ -141,9 +141,10 @@ def test_tables() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["tab\tnew\nline\r.jpg", "caf\udce9.jpg", 'q"uote,.jpg', "b\\.jpg"]
-)
+NASTY = ["tab\tnew\nline\r.jpg", "caf\udce9.jpg", 'q"uote,.jpg', "b\\.jpg"]
+
+
+@pytest.mark.parametrize("name", NASTY)
 def test_nothing_is_lost_of_a_strange_name(name: str) -> None:
     rows = [Estimate(Path(name), value=1, level="1920s")]
     for format in FORMATS:
