@@ -21,7 +21,7 @@ from imgrank.train.streams import RELATIVE, Asked, Stream
 if TYPE_CHECKING:
     from imgrank.train.adapter import Trained
 
-__all__ = ["duration", "facts_of", "keep", "task_facts", "write_checkpoint"]
+__all__ = ["duration", "facts_of", "keep", "left_as_it_is", "task_facts", "write_checkpoint"]
 
 
 def write_checkpoint(
@@ -36,6 +36,8 @@ def write_checkpoint(
     """Write it, unless it is there already from the very same weights."""
     model = trained.model
     values = {**model.adapter.state_dict(), **(model.tuned.overrides() if model.tuned else {})}
+    if not trained.steps and left_as_it_is(folder, values, report):
+        return
     facts = facts_of(config, streams, backbone, model.adapter.config.to_dict(), command)
     if model.tuned is not None:
         facts["backbone"]["replaced"] = ["text"]
@@ -50,7 +52,7 @@ def write_checkpoint(
         f"{sum(p.numel() for p in model.adapter.parameters()) / 1e6:.2f} M parameters",
     ]
     card = model_card(facts, config.notes or notes_of_data(config), lines)
-    keep(folder, facts, values, card, report, finished=not trained.steps)
+    keep(folder, facts, values, card, report)
 
 
 def duration(seconds: float, device: torch.device) -> str:
@@ -66,20 +68,28 @@ def keep(
     values: Mapping[str, Tensor],
     card: str,
     report: Callable[[str], None],
-    *,
-    finished: bool,
 ) -> None:
-    """Write a checkpoint. finished: the training had ended before, so it may be there already; it
-    is then left as it is if it holds these very weights."""
-    # Matrices survive half precision; gains and biases of the first norms would not quite.
-    tensors = {
+    """Write a checkpoint."""
+    save_checkpoint(folder, facts, as_kept(values), card)
+    report(f"wrote {folder}")
+
+
+def as_kept(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices survive half precision; gains and biases of the first norms would not quite."""
+    return {
         name: (value.half() if value.ndim > 1 else value).cpu() for name, value in values.items()
     }
-    if finished and _holds(folder, tensors):
+
+
+def left_as_it_is(
+    folder: Path, values: Mapping[str, Tensor], report: Callable[[str], None]
+) -> bool:
+    """Whether it is a whole checkpoint with these very weights, from a training that had ended
+    before; says so."""
+    if _holds(folder, as_kept(values)):
         report(f"{folder} was finished before and is left as it is")
-        return
-    save_checkpoint(folder, facts, tensors, card)
-    report(f"wrote {folder}")
+        return True
+    return False
 
 
 def facts_of(
@@ -156,12 +166,11 @@ def _closeness(streams: Sequence[Stream]) -> dict[str, int]:
 
 
 def _holds(folder: Path, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether this is a whole checkpoint of these very weights."""
+    """Whether this is a whole checkpoint that has these very weights."""
     try:
         there = load_tensors(folder, as_stored=True)
     except (CheckpointError, OSError):
         return False
-    same = there.keys() == tensors.keys()
-    return (
-        same and all(torch.equal(there[n], tensors[n]) for n in there) and (folder / CARD).is_file()
-    )
+    same = tensors.keys() <= there.keys()
+    same = same and all(torch.equal(there[name], tensors[name]) for name in tensors)
+    return same and (folder / CARD).is_file()

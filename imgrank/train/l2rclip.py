@@ -337,7 +337,7 @@ def run(
                 break
             measured[each.text.way] = found.figures
             if each is config and processes.first:
-                write_checkpoint(out, config, problem, tower.spec, found, command, report)
+                write_checkpoint(out, config, problem, tower, found, command, report)
         if processes.first:
             write_bytes(out / FIGURES, f"{json.dumps(measured, indent=2)}\n".encode())
         for way, its in measured.items():

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgrank.data.tokens import by_percent
 from imgrank.evaluate.calibration import fit_calibration
+from imgrank.models.backbone import Backbone
 from imgrank.models.card import model_card
+from imgrank.models.checkpoint import TOWER
 from imgrank.models.imported import backbone_facts
 from imgrank.models.spec import BackboneSpec
-from imgrank.train.keeping import duration, keep
+from imgrank.train.domain_fit import domain_of
+from imgrank.train.keeping import duration, keep, left_as_it_is
 from imgrank.train.l2rclip_data import Problem, embedded
 from imgrank.train.l2rclip_recipe import Config
 from imgrank.train.recipe_file import notes_of
@@ -27,14 +31,25 @@ def write_checkpoint(
     out: Path,
     config: Config,
     problem: Problem,
-    backbone: BackboneSpec,
+    tower: Backbone,
     found: Fitted,
     command: str,
     report: Callable[[str], None],
 ) -> None:
     """Write it into `out`, unless it is there already from the very same weights."""
-    facts = facts_of(config, problem, backbone, found, command)
-    values = {"ranks": found.r, **found.images.tensors()}
+    folder, own = out / config.name, found.images.tensors()
+    values = {"ranks": found.r, **own}
+    if not found.steps and left_as_it_is(folder, values, report):
+        return
+    facts = facts_of(config, problem, tower.spec, found, command)
+    if config.domain is not None:
+        tuned = {n.removeprefix(TOWER): t for n, t in own.items() if n.startswith(TOWER)}
+        progress = by_percent(report)
+        domain, tensors = domain_of(
+            problem.data, tower, config.domain, tuned, lambda *done: progress("domain", *done)
+        )
+        facts["tasks"][problem.labels.task]["domain"] = domain
+        values |= tensors
     epoch = problem.epoch(config.batch)
     lines = [
         f"command: `{command}`",
@@ -46,7 +61,7 @@ def write_checkpoint(
         f"data: {config.data}, {len(problem.rows)} training pictures",
     ]
     card = model_card(facts, config.notes or notes_of([config.data]), lines)
-    keep(out / config.name, facts, values, card, report, finished=not found.steps)
+    keep(folder, facts, values, card, report)
 
 
 def facts_of(

@@ -21,6 +21,7 @@ from imgrank.errors import DataError, UsageError
 from imgrank.models.rank_text import RankTextConfig
 from imgrank.models.ranks import Ranks
 from imgrank.train import recipe_file
+from imgrank.train.domain_fit import DomainConfig
 from imgrank.train.image_side import ImageSideConfig
 from imgrank.train.l2rclip_losses import WeightNorm
 from imgrank.train.recipe_file import (
@@ -179,7 +180,7 @@ class Config:
     shift_ranks: int = 0  # ranks that lose most of their training pictures (Table 4)
     shift_drop: float = 0.8  # the share that they lose
     baselines: tuple[Baseline, ...] = ()  # other texts, trained in the same run to compare with
-    domain: bool = False  # whether the checkpoint tells pictures that are unlike its training's
+    domain: DomainConfig | None = None  # how the checkpoint tells pictures unlike its training's
     seed: int = 0
     evaluate_every: int = 1  # epochs
     save_every: int = 500  # steps
@@ -188,6 +189,8 @@ class Config:
         check_types(self)
         check_types(self.text, "text.")
         check_types(self.image, "image.")
+        if self.domain is not None:
+            check_types(self.domain, "domain.")
         check_bounds(
             self,
             above_zero=("batch", "evaluate_every", "save_every"),
@@ -209,6 +212,7 @@ PARTS = {
     "image": ImageSideConfig,
     "stage1": Stage1,
     "stage2": Stage2,
+    "domain": DomainConfig,
 }
 
 
@@ -253,6 +257,8 @@ def baseline(config: Config, way: Baseline) -> Config:
 def _shaped(values: Mapping[str, Any]) -> dict[str, Any]:
     """TOML has tables where `Config` has parts. Raises UsageError, which names the part."""
     shaped = tuples(values)
+    if isinstance(shaped.get("domain"), bool):
+        shaped["domain"] = DomainConfig() if shaped["domain"] else None
     for name, part in PARTS.items():
         table = shaped.get(name)
         if not isinstance(table, Mapping):

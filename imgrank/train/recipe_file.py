@@ -147,13 +147,23 @@ def retold(config: C, changed: C, values: Table, same_data: bool) -> C:
 
 
 def _differences(config: DataclassInstance, changed: DataclassInstance) -> str:
-    before, after = asdict(config), asdict(changed)
-    names = [n for n in after if n not in ("name", "licence", "notes") and after[n] != before[n]]
+    before, after = _flat(asdict(config)), _flat(asdict(changed))
+    names = [n for n in {**before, **after} if before.get(n) != after.get(n)]
+    names = [name for name in names if name not in ("name", "licence", "notes")]
     if not names or not before["notes"]:
         return ""
-    lines = [f"- {name}: {after[name]}, in the recipe {before[name]}" for name in names]
+    lines = [f"- {n}: {after.get(n)}, in the recipe {before.get(n)}" for n in names]
     said = "What stands above was written of the recipe as it is. Here these differ:"
     return "\n".join(["", "## Other settings than the recipe's", "", said, "", *lines, ""])
+
+
+def _flat(table: Table, start: str = "") -> dict[str, Any]:
+    """Entries of tables by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        own = f"{start}{name}"
+        found |= _flat(value, f"{own}.") if isinstance(value, Mapping) else {own: value}
+    return found
 
 
 def notes_of(data: Iterable[str]) -> str:
