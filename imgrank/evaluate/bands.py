@@ -5,37 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from imgrank.evaluate.levels import Levels
 from imgrank.evaluate.measure import Answered, Rounds, in_unit, plain
-from imgrank.evaluate.resampling import interval, mean_samples
+from imgrank.evaluate.resampling import Drawn, interval, mean_samples
 from imgrank.rankers.levels import interval as levels_interval
 
-__all__ = ["by_age"]
+__all__ = ["bands_of", "by_age"]
+
+Vector = npt.NDArray[np.floating]
 
 UNIT = "years"
 STARTS = (0, 10, 20, 30, 40, 50, 60, 70, 80)  # the last band is open
 
 
 def by_age(query: Answered, rounds: Rounds) -> list[dict[str, Any]]:
-    """A row for each band of ten years that has pictures; none if these are no ages in years.
-
-    {"band": "20-29", "n": pictures, "mae": ..., "mae_interval": [low, high], "bias": mean of
-    estimate less truth, "coverage": of the interval, if the model has one}.
-    """
+    """A row for each band of ten years that has pictures; none if these are no ages in years."""
     if query.labels.unit != UNIT or not in_unit(query):
         return []
-    y, s, drawn = query.truth, query.scores, rounds.at(query.rows)
+    return bands_of(query.truth, query.scores, rounds.at(query.rows), query.levels)
+
+
+def bands_of(
+    truth: Vector, scores: Vector, drawn: Drawn, levels: Levels | None = None
+) -> list[dict[str, Any]]:
+    """{"band": "20-29", "n": pictures, "mae": ..., "mae_interval": [low, high], "bias": mean of
+    estimate less truth, "coverage": of the interval, if the model has one}.
+
+    truth, scores: [n], in years.   drawn: [R, n], see `resampling.py`.
+    """
     low = high = None
-    if query.levels is not None:
-        found = query.levels
-        low, high = levels_interval(found.p, found.ranks, found.calibration.tail)
-    bands = np.searchsorted(STARTS, y, side="right") - 1
+    if levels is not None:
+        low, high = levels_interval(levels.p, levels.ranks, levels.calibration.tail)
+    bands = np.searchsorted(STARTS, truth, side="right") - 1
     out = []
     for number, start in enumerate(STARTS):
         rows = np.flatnonzero(bands == number)
         if not len(rows):
             continue
-        errors = s[rows] - y[rows]
+        errors = scores[rows] - truth[rows]
         ends = interval(mean_samples(np.abs(errors), drawn[:, rows]))
         last = number + 1 == len(STARTS)
         row: dict[str, Any] = {
@@ -46,7 +55,7 @@ def by_age(query: Answered, rounds: Rounds) -> list[dict[str, Any]]:
             "bias": plain(float(errors.mean())),
         }
         if low is not None and high is not None:
-            inside = (low[rows] <= y[rows]) & (y[rows] <= high[rows])
+            inside = (low[rows] <= truth[rows]) & (truth[rows] <= high[rows])
             row["coverage"] = plain(float(inside.mean()))
         out.append(row)
     return out

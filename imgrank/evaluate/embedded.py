@@ -1,4 +1,4 @@
-"""How good are the embedded adapters, beside ridge on the same frozen features? One table.
+"""How good are the embedded models, beside ridge on the same frozen features? One table.
 
     agiqa3k         human opinion (MOS) of AI-generated pictures whose prompts were not trained on
     distortions     graded distortions of OASIS and Flickr8k photographs that were not trained on
@@ -13,8 +13,13 @@ pictures are distorted the truth is the grade, which only approaches the quality
 photographs. Each ridge is fitted for its own data set alone (coco-distorted: that of the
 distortions), feature set and penalty chosen on the validation part.
 
+Of a model with ranks (L2RCLIP) there is more: `evaluate/levels.py`; and where one of them is
+measured, accuracies of the others tell how often the rank of their estimate is the true one.
+
 Run:  python -m imgrank.evaluate.embedded --root DATA --cache TOKENS [--checkpoint DIR]... [--write]
-Several checkpoints (seeds): their means too. `--write` records the figures in config and card.
+Adapters are measured on the token caches, models with ranks as `imgrank eval` does, on features
+that are kept in `--cache` too. Several checkpoints (seeds): their means too. `--write` records the
+figures in config and card.
 """
 
 from __future__ import annotations
@@ -22,18 +27,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from imgrank.data import catalogue
 from imgrank.data.features import TokenSet
 from imgrank.data.tokens import Tokens
-from imgrank.errors import ImgrankError
-from imgrank.evaluate.metrics import bootstrap, mae, pair_accuracy, plcc, srcc
+from imgrank.errors import CheckpointError, ImgrankError
+from imgrank.evaluate.answers import answers_of, jobs_for
+from imgrank.evaluate.beside_ridge import Vector, as_text, mean_lines, measured_row
+from imgrank.evaluate.levels import Levels
 from imgrank.evaluate.record import BESIDE_RIDGE, card_rows
 from imgrank.evaluate.ridge import pooled_features, strongest_ridge
 from imgrank.evaluate.scoring import score_rows
@@ -41,100 +47,101 @@ from imgrank.models.adapter import load_adapter
 from imgrank.models.backbone import Backbone
 from imgrank.models.card import with_measured
 from imgrank.models.checkpoint import CARD, CONFIG, load_tensors, read_config, save_checkpoint
+from imgrank.models.ranks import Ranks
+from imgrank.settings import load_settings
 
-__all__ = ["measure", "measured_row", "record"]
+__all__ = ["Bench", "measure", "record"]
 
 Report = Callable[[str], None]
+Rows = dict[str, list[dict[str, Any]]]
 WEIGHTS = Path(__file__).parents[1] / "weights"
-TITLES = {
-    "agiqa3k": "AGIQA-3k, test split by prompt",
-    "distortions": "graded distortions, test split by photograph",
-    "coco-distorted": "graded distortions of COCO photographs, none trained on",
-    "oasis": "OASIS, test split by theme",
-    "utkface": "UTKFace, test split by minute of collection",
-    "oldnyc": "OldNYC, test split by sheet",
-}
 SETS = {
     "quality": ("agiqa3k", "distortions", "coco-distorted"),
     "aesthetics": ("oasis",),
     "age": ("utkface",),
     "decade": ("oldnyc",),
 }
-GRADED = ("distortions", "coco-distorted")
-FIGURES = ("srcc", "plcc", "mae", "pairs")
+KINDS = ("l2rclip", "adapter")  # models with ranks first: they tell the others the ranks
 
 
-def measured_row(
-    data: TokenSet,
-    rows: npt.NDArray[np.intp],
-    scores: npt.NDArray[np.floating],
-    ridge: npt.NDArray[np.floating],
-    rounds: int = 1000,
-) -> dict[str, Any]:
-    """Figures of one data set, as they stand in `measured` of a checkpoint's config.
+@dataclass
+class Bench:
+    """What several checkpoints share: tokens, ridges, and the ranks of tasks (by task)."""
 
-    Pair accuracy is given where groups are versions of one photograph, PLCC and MAE elsewhere: a
-    grade is no opinion on the scale.
-    """
-    y, groups = data.targets[rows], np.asarray(data.groups)[rows].tolist()
-    row: dict[str, Any] = {"data": TITLES.get(data.name, data.name), "n": len(rows)}
-    graded = data.name in GRADED
-    for prefix, values in (("", scores), ("ridge_", ridge)):
-        row[f"{prefix}srcc"] = srcc(y, values)
-        row[f"{prefix}srcc_interval"] = bootstrap(srcc, y, values, groups, rounds=rounds)
-        if graded:
-            row[f"{prefix}pairs"] = pair_accuracy(y, values, groups)
-            row[f"{prefix}pairs_interval"] = bootstrap(
-                pair_accuracy, y, values, groups, by_group=True, rounds=rounds
+    root: Path
+    tokens: Tokens
+    ranks: dict[str, Ranks] = field(default_factory=dict)
+    _sets: dict[str, TokenSet] = field(default_factory=dict)
+    _ridges: dict[str, tuple[Vector, str]] = field(default_factory=dict)
+
+    def set_of(self, name: str) -> TokenSet:
+        """Raises DataError."""
+        if name not in self._sets:
+            self._sets[name] = self.tokens.of(catalogue.read(name, self.root))
+        return self._sets[name]
+
+    def ridge(self, name: str) -> tuple[Vector, str]:
+        """Ridge's estimates for the test part, and what it is."""
+        if name not in self._ridges:
+            data = self.set_of(name)
+            fitted = strongest_ridge(
+                data if len(data.rows("train")) else self.set_of("distortions")
             )
-        else:
-            row[f"{prefix}plcc"] = plcc(y, values)
-            row[f"{prefix}mae"] = mae(y, values)
-            row[f"{prefix}mae_interval"] = bootstrap(mae, y, values, groups, rounds=rounds)
-    if not graded:
-        train = data.rows("train", data.data.labels[0])
-        median = np.median(data.targets[train]) if len(train) else np.nan
-        row["median_mae"] = mae(y, np.full(len(y), median))
-    row["gain_interval"] = bootstrap(
-        lambda truth, index: (
-            srcc(truth, scores[index.astype(int)]) - srcc(truth, ridge[index.astype(int)])
-        ),
-        y,
-        np.arange(len(y)),
-        groups,
-        rounds=rounds,
-    )
-    return {key: _rounded(value) for key, value in row.items()}
-
-
-def measure(
-    checkpoint: Path, backbone: Path, root: Path, cache: Path, report: Report
-) -> dict[str, list[dict[str, Any]]]:
-    """Task -> its rows of the table, one a data set. Raises DataError, CheckpointError."""
-    config = read_config(checkpoint, "adapter")
-    adapter = load_adapter(checkpoint)
-    tower = Backbone(backbone)
-
-    def progress(what: str, done: int, total: int) -> None:
-        report(f"{what}: {done} of {total}")
-
-    tokens = Tokens(cache, tower, progress)
-    out: dict[str, list[dict[str, Any]]] = {}
-    for task, facts in config["tasks"].items():
-        sets = [tokens.of(catalogue.read(name, root)) for name in SETS[task]]
-        text = tower.text_tokens([facts["prompt"]])[0].clone()
-        ridges = {data.name: strongest_ridge(data) for data in sets if len(data.rows("train"))}
-        for data in sets:
             rows = data.rows("test", data.data.labels[0])
-            ridge = ridges.get(data.name, ridges.get("distortions"))
-            assert ridge is not None
-            predicted = ridge.predict(pooled_features(data, rows)[ridge.features])
-            scores = score_rows(adapter, data, rows, text)
-            scores = facts.get("offset", 0.0) + facts.get("scale", 1.0) * scores
-            row = measured_row(data, rows, scores, predicted)
-            row["ridge"] = f"{ridge.features}, penalty {ridge.penalty:.3g}"
-            out.setdefault(task, []).append(row)
+            predicted = fitted.predict(pooled_features(data, rows)[fitted.features])
+            self._ridges[name] = predicted, f"{fitted.features}, penalty {fitted.penalty:.3g}"
+        return self._ridges[name]
+
+
+def measure(checkpoint: Path, bench: Bench) -> Rows:
+    """Task -> its rows of the table, one a data set. Raises DataError, CheckpointError."""
+    config = read_config(checkpoint)
+    if config["kind"] not in KINDS:
+        raise CheckpointError(
+            f"{checkpoint} is of kind {config['kind']}, which is not measured here."
+        )
+    out: Rows = {}
+    for task, facts in config["tasks"].items():
+        ranks = Ranks.from_dict(facts["ranks"]) if "ranks" in facts else bench.ranks.get(task)
+        for name in SETS[task]:
+            data = bench.set_of(name)
+            rows = data.rows("test", data.data.labels[0])
+            levels: Levels | None = None
+            if config["kind"] == "adapter":
+                scores = _by_adapter(checkpoint, facts, data, bench.tokens.backbone)
+            else:
+                bench.ranks[task] = Ranks.from_dict(facts["ranks"])
+                scores, levels = _by_ranks(checkpoint, data, bench)
+            ridge, said = bench.ridge(name)
+            row = measured_row(data, rows, scores, ridge, levels=levels, ranks=ranks)
+            out.setdefault(task, []).append({**row, "ridge": said})
     return out
+
+
+def _by_adapter(
+    checkpoint: Path, facts: Mapping[str, Any], data: TokenSet, tower: Backbone
+) -> Vector:
+    """Estimates for the test part, on cached tokens."""
+    rows = data.rows("test", data.data.labels[0])
+    text = tower.text_tokens([facts["prompt"]])[0].clone()
+    scores = score_rows(load_adapter(checkpoint), data, rows, text)
+    found: Vector = facts.get("offset", 0.0) + facts.get("scale", 1.0) * scores
+    return found
+
+
+def _by_ranks(checkpoint: Path, data: TokenSet, bench: Bench) -> tuple[Vector, Levels | None]:
+    """Estimates and probabilities for the test part, as `imgrank eval` has them."""
+    settings = load_settings(cache_dir=bench.tokens.cache / "features", threads=1)
+    asked = jobs_for(data.data.labels[:1], str(checkpoint), settings)
+    found = answers_of(data.data, "test", asked, settings, _say)
+    (query,) = found.queries
+    if found.skips:
+        raise CheckpointError(f"{found.skips[0].path} cannot be read: {found.skips[0].reason}")
+    return query.scores, query.levels
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def record(checkpoint: Path, found: Mapping[str, Sequence[dict[str, Any]]]) -> None:
@@ -142,7 +149,7 @@ def record(checkpoint: Path, found: Mapping[str, Sequence[dict[str, Any]]]) -> N
 
     Those that were written so before are replaced, those of `imgrank eval` stay.
     """
-    config = read_config(checkpoint, "adapter")
+    config = read_config(checkpoint)
     for task, rows in found.items():
         facts = config["tasks"][task]
         facts["measured"] = [*rows, *(row for row in facts.get("measured") or () if "by" in row)]
@@ -151,46 +158,15 @@ def record(checkpoint: Path, found: Mapping[str, Sequence[dict[str, Any]]]) -> N
     save_checkpoint(checkpoint, config, load_tensors(checkpoint, as_stored=True), card)
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 4)
-    return [round(v, 4) for v in value] if isinstance(value, tuple) else value
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    parts = [f"{row['data']}, n = {row['n']}"]
-    for key in FIGURES:
-        for who, prefix in (("adapter", ""), ("ridge", "ridge_")):
-            if key in row:
-                ends = row.get(f"{prefix}{key}_interval")
-                interval = f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
-                parts.append(f"  {key.upper():6} {who:8} {row[prefix + key]:.3f}{interval}")
-    if "median_mae" in row:
-        parts.append(f"  MAE    median   {row['median_mae']:.3f}")
-    low, high = row["gain_interval"]
-    parts.append(
-        f"  SRCC of adapter less ridge, paired: [{low:+.3f}, {high:+.3f}]  ({row['ridge']})"
-    )
-    return "\n".join(parts)
-
-
-def _means(runs: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[str]:
-    """A line for each data set: mean and standard deviation of the figures over checkpoints."""
-    lines = []
-    for task, rows in runs[0].items():
-        for n, row in enumerate(rows):
-            said = []
-            for key in FIGURES:
-                if key in row:
-                    values = [run[task][n][key] for run in runs]
-                    said.append(f"{key.upper()} {np.mean(values):.3f} ({np.std(values):.3f})")
-            lines.append(f"{row['data']}, mean of {len(runs)}: {', '.join(said)}")
-    return lines
+def _measurable(folders: Sequence[Path]) -> list[Path]:
+    """Those of a kind that is measured here, models with ranks first."""
+    kinds = {folder: read_config(folder)["kind"] for folder in folders}
+    return sorted((f for f in folders if kinds[f] in KINDS), key=lambda f: KINDS.index(kinds[f]))
 
 
 def main() -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description="Measure embedded adapters beside ridge.")
+    parser = argparse.ArgumentParser(description="Measure embedded models beside ridge.")
     parser.add_argument("--root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--cache", type=Path, required=True, help="folder of the token caches")
     parser.add_argument("--checkpoint", type=Path, action="append", help="default: all embedded")
@@ -198,22 +174,23 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="record the figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    folders = options.checkpoint or sorted(path.parent for path in WEIGHTS.glob(f"*/{CONFIG}"))
-    runs = []
-    for folder in folders:
+    embedded = sorted(path.parent for path in WEIGHTS.glob(f"*/{CONFIG}"))
+
+    def progress(what: str, done: int, total: int) -> None:
+        _say(f"{what}: {done} of {total}")
+
+    bench = Bench(options.root, Tokens(options.cache, Backbone(options.backbone), progress))
+    table: list[tuple[str, Mapping[str, Any]]] = []
+    for folder in _measurable(options.checkpoint or embedded):
+        kind = read_config(folder)["kind"]
         print(folder.name, flush=True)
-        found = measure(folder, options.backbone, options.root, options.cache, _say)
+        found = measure(folder, bench)
         for rows in found.values():
-            print("\n".join(map(_line, rows)), flush=True)
+            print("\n".join(as_text(row, kind) for row in rows), flush=True)
+            table += [(f"{kind} {folder.name}", row) for row in rows]
         if options.write:
             record(folder, found)
-        runs.append(found)
-    if options.checkpoint and len(runs) > 1 and len({tuple(run) for run in runs}) == 1:
-        print("\n".join(_means(runs)))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print("\n".join(mean_lines(table)))
 
 
 if __name__ == "__main__":

@@ -70,6 +70,15 @@ RIDGE_COLUMNS = {
     "mae": "MAE",
     "ridge_mae": "MAE, ridge",
     "median_mae": "MAE, median",
+    "accuracy": "accuracy",
+    "ridge_accuracy": "accuracy, ridge",
+    "majority_accuracy": "accuracy, majority",
+    "level_mae": "MAE of the likeliest rank",
+    "coverage": "interval holds",
+    "set_coverage": "set holds",
+    "set_size": "ranks in the set",
+    "ece": "calibration error",
+    "os": "ordinality",
     "pairs": "pairs within a photograph",
     "ridge_pairs": "pairs, ridge",
 }
@@ -284,11 +293,7 @@ def _by_task(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
         n = f"{row['n']} ({row['queries']} queries)" if "queries" in row else str(row["n"])
         cells = [_figure(row.get(key), row.get(f"{key}_interval")) for key in used]
         lines.append(f"| {' | '.join([str(row['task']), str(row['data']), n, *cells])} |")
-    for row in rows:
-        if "bands" in row:
-            bands = (f"{each['band']} {each['mae']:.1f} ({each['n']})" for each in row["bands"])
-            lines += ["", f"MAE by true age (pictures), {row['data']}: {', '.join(bands)}."]
-    return lines
+    return [*lines, *_by_age(rows)]
 
 
 def _beside_ridge(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
@@ -311,7 +316,17 @@ def _beside_ridge(rows: Sequence[Mapping[str, Any]], by: str) -> list[str]:
         gain = row.get("gain_interval")
         cells.insert(2, f"[{gain[0]:+.3f}, {gain[1]:+.3f}]" if gain else "-")
         table.append(f"| {row['data']} | {row['n']} | {' | '.join(cells)} |")
-    return table
+    return [*table, *_by_age(rows)]
+
+
+def _by_age(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A paragraph for each row of ages."""
+    lines: list[str] = []
+    for row in rows:
+        bands = (f"{each['band']} {each['mae']:.1f} ({each['n']})" for each in row.get("bands", ()))
+        if found := ", ".join(bands):
+            lines += ["", f"MAE by true age (pictures), {row['data']}: {found}."]
+    return lines
 
 
 def _figure(value: float | None, interval: Sequence[float] | None) -> str:

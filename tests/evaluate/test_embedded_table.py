@@ -6,13 +6,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from rank_checkpoints import rank_checkpoint
 
 from imgrank.data.features import TokenLayout, TokenSet, open_cache
 from imgrank.data.labelled import Labelled, Labels
-from imgrank.evaluate.embedded import measured_row, record
-from imgrank.evaluate.ridge import fit_ridge, pooled_features, strongest_ridge
+from imgrank.data.tokens import Tokens
+from imgrank.errors import CheckpointError
+from imgrank.evaluate import embedded
+from imgrank.evaluate.beside_ridge import as_text, mean_lines, measured_row
+from imgrank.evaluate.embedded import Bench, measure, record
+from imgrank.evaluate.levels import Levels
+from imgrank.evaluate.ridge import Ridge, fit_ridge, pooled_features, strongest_ridge
+from imgrank.models.backbone import Backbone
 from imgrank.models.card import model_card, with_measured
 from imgrank.models.checkpoint import load_tensors, read_config, save_checkpoint
+from imgrank.models.ranks import Ranks
+from imgrank.models.registry import EMBEDDED
+from imgrank.rankers.levels import Calibration
 
 
 def token_set(folder: Path, name: str = "distortions") -> TokenSet:
@@ -103,6 +114,98 @@ def test_measured_row(tmp_path: Path) -> None:
     assert (plain["plcc"], plain["mae"], plain["ridge_mae"]) == (1.0, 0.0, 0.0)
     median = np.median(data.targets[:60])
     assert plain["median_mae"] == pytest.approx(np.abs(y - median).mean(), abs=1e-4)
+
+
+THREE = Ranks("a {}", ("a", "b", "c"), (-1.0, 2.0, 5.0), (-9.0, 0.5, 3.5), ("a", "b", "c"))
+
+
+def test_a_row_of_a_model_with_ranks(tmp_path: Path) -> None:
+    data = token_set(tmp_path, "oasis")
+    rows = data.rows("test")
+    y = data.targets[rows].astype(np.float64)
+    true = THREE.of(y)
+    p = np.full((15, 3), 0.1)
+    p[np.arange(15), true] = 0.8
+    p[0] = np.roll(p[0], 1)  # one is wrong
+    levels = Levels(p, THREE, Calibration(mass=0.8), np.eye(3, dtype=np.float32), None)
+    row = measured_row(data, rows, p @ THREE.values, -y, 50, levels, THREE)
+    assert row["accuracy"] == row["set_coverage"] == pytest.approx(14 / 15, abs=1e-4)
+    assert row["ridge_accuracy"] == pytest.approx(np.mean(THREE.of(-y) == true), abs=1e-4)
+    train = THREE.of(data.targets[data.rows("train")])
+    majority = np.bincount(train).argmax()
+    assert row["majority_accuracy"] == pytest.approx(np.mean(true == majority), abs=1e-4)
+    assert (row["set_size"], row["set_size_interval"]) == (1.0, [1.0, 1.0])
+    low, high = row["accuracy_interval"]
+    assert low <= row["accuracy"] <= high == 1
+    assert row["ece"] == pytest.approx(14 / 15 * 0.2 - 1 / 15 * 0.8, abs=1e-4)
+    assert "bands" not in row  # these are no ages
+    # Of a model without ranks: how often its estimate is of the right one.
+    plain = measured_row(data, rows, y, -y, 50, ranks=THREE)
+    assert (plain["accuracy"], plain["ridge_accuracy"]) == (1.0, row["ridge_accuracy"])
+    assert "coverage" not in plain
+    text = as_text(row | {"ridge": "statistics, penalty 1"}, "l2rclip")
+    assert "  accuracy         l2rclip  0.933 [" in text
+    assert f"  accuracy         majority {row['majority_accuracy']:.3f}\n" in text
+
+
+def test_the_table_of_all_models() -> None:
+    one = {"data": "made-up", "n": 9, "srcc": 0.5, "mae": 2.0, "ridge_srcc": 0.25, "ridge_mae": 3.0}
+    mean = "| 0.500 (0.354) | 2.000 (0.000) | 0.750 (0.354) | 0.800 (0.000) |"
+    one |= {"median_mae": 4.0, "majority_accuracy": 0.75}
+    ranks = one | {"srcc": 0.25, "accuracy": 0.5, "coverage": 0.8}
+    lines = mean_lines(
+        [
+            *(("l2rclip a", ranks), ("l2rclip b", ranks | {"srcc": 0.75, "accuracy": 1.0})),
+            *(("adapter c", one), ("l2rclip a", ranks | {"data": "other"})),
+        ]
+    )
+    assert lines == [
+        *("", "made-up, n = 9", "", "| model | SRCC | MAE | accuracy | interval holds |"),
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| l2rclip a | 0.250 | 2.000 | 0.500 | 0.800 |",
+        "| l2rclip b | 0.750 | 2.000 | 1.000 | 0.800 |",
+        "| adapter c | 0.500 | 2.000 |  |  |",
+        f"| l2rclip, mean (SD) of 2 {mean}",
+        "| ridge | 0.250 | 3.000 |  |  |",
+        "| median, majority |  | 4.000 | 0.750 |  |",
+        *("", "other, n = 9", "", "| model | SRCC | MAE | accuracy | interval holds |"),
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| l2rclip a | 0.250 | 2.000 | 0.500 | 0.800 |",
+        "| ridge | 0.250 | 3.000 |  |  |",
+        "| median, majority |  | 4.000 | 0.750 |  |",
+    ]
+
+
+def test_a_model_with_ranks_and_an_adapter_on_the_same_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    paths = tuple(tmp_path / f"{n}.png" for n in range(12))
+    for path in paths:
+        Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    names = tuple(path.name for path in paths)
+    parts = ("train",) * 5 + ("validation",) * 3 + ("test",) * 4
+    ages = np.array([5, 20, 31, 44, 60, 3, 33, 70, 12, 25, 38, 81], np.float32)
+    labels = Labels("age", "age", "sort by age", ages, unit="years", range=(0, 116))
+    data = Labelled("utkface", paths, names, parts, names, (labels,), mirrored=False)
+    monkeypatch.setattr(embedded.catalogue, "read", lambda name, root: data)
+    flat = Ridge("statistics", 1.0, np.zeros(992), np.ones(992), np.full(992, 0.01), 30.0)
+    monkeypatch.setattr(embedded, "strongest_ridge", lambda data: flat)  # a real one takes long
+    tokens = Tokens(tmp_path / "cache", Backbone(EMBEDDED / "tiny"), lambda *_: None)
+    bench = Bench(tmp_path, tokens)
+    (of_ranks,) = measure(rank_checkpoint(tmp_path / "years", "age"), bench)["age"]
+    (of_adapter,) = measure(EMBEDDED / "tiny-age", bench)["age"]
+    assert of_ranks["ridge_mae"] == of_adapter["ridge_mae"]
+    assert of_ranks["ridge_accuracy"] == of_adapter["ridge_accuracy"]  # by the ranks of the first
+    assert [band["band"] for band in of_adapter["bands"]] == ["10-19", "20-29", "30-39", "80+"]
+    assert 0 <= of_ranks["coverage"] <= 1
+    assert "coverage" not in of_adapter
+    bench.ranks.clear()
+    assert "accuracy" not in measure(EMBEDDED / "tiny-age", bench)["age"][0]
+    with pytest.raises(CheckpointError, match="is of kind linear, which is not measured here"):
+        folder = tmp_path / "head"
+        save_checkpoint(folder, CONFIG | {"kind": "linear"}, {"a": torch.ones(2)}, "# head\n")
+        measure(folder, bench)
 
 
 CONFIG: dict[str, Any] = {
