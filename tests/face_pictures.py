@@ -20,7 +20,6 @@ class PaintedFaces:
     """
 
     name = "painted"
-    min_confidence = 0.5
 
     def __init__(self, identity: str = "painted-1") -> None:
         self.identity = identity

@@ -24,6 +24,7 @@ import imgrank.estimates.age as ages
 import imgrank.images.faces as faces
 import imgrank.pipeline as pipeline
 from imgrank.cli import main
+from imgrank.cli.age import age as command
 from imgrank.errors import CheckpointError, MissingExtra
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_ranker
@@ -183,6 +184,13 @@ def test_rows_are_by_path_then_by_face(run: Run, album: Path, model: Path) -> No
     assert run(album / "b.png", "--model", model).exit_code == 0  # known now: it comes first
     names = [name for name, *_ in listed(run(album, "--model", model))]
     assert names == ["a.png", "b.png", "b.png", "c.png", "d.png"]
+
+
+def test_the_command_and_the_function_count_the_same_faces(album: Path, model: Path) -> None:
+    default = next(p for p in command.params if p.name == "min_confidence").default
+    assert default == ages.MIN_CONFIDENCE
+    found = imgrank.age(album, options=imgrank.Options(str(model)))
+    assert [row.status for row in found.rows] == ["no_face", "ok", "ok", "ok", "no_face"]
 
 
 # ---- the store -----------------------------------------------------------------------------------

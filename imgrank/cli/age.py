@@ -33,7 +33,9 @@ Examples:
     "--min-confidence",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="Leave out faces that the detector is less sure of, 0 to 1.  [the detector's own]",
+    default=0.5,
+    show_default=True,
+    help="Leave out faces that the detector is less sure of, 0 to 1.",
 )
 @shared.output_options
 @shared.scan_options
@@ -41,7 +43,7 @@ Examples:
 def age(
     paths: tuple[str, ...],
     faces: Which,
-    min_confidence: float | None,
+    min_confidence: float,
     format_: str | None,
     output: Path | None,
     strict: bool,

@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["GROUPS", "Ages", "Which", "age"]
+__all__ = ["GROUPS", "MIN_CONFIDENCE", "Ages", "Which", "age"]
 
 Which = Literal["all", "largest"]
+
+MIN_CONFIDENCE = 0.5
+"""Of a detector: as likely a face as not, by its own reckoning. Less sure finds are kept too."""
 
 GROUPS: tuple[tuple[int, str], ...] = (
     *((first, f"{first}-{first + 9}") for first in range(0, 80, 10)),
@@ -74,12 +77,12 @@ def age(
     paths: PathLike | Iterable[PathLike],
     *,
     faces: Which = "all",
-    min_confidence: float | None = None,
+    min_confidence: float = MIN_CONFIDENCE,
     options: Options | None = None,
 ) -> Ages:
     """The apparent age of every face, or of the largest face of each picture.
 
-    min_confidence: of the detector, 0 to 1; None: its own.
+    min_confidence: of the detector, 0 to 1; faces that it is less sure of do not count.
     Raises UsageError for a missing path or a model that gives no years, NothingReadable if no
     picture could be read, ModelUnavailable if a named model is not here.
     """
@@ -96,7 +99,6 @@ def age(
     backbone = job.ranker.source
     assert isinstance(backbone, BackboneSource)  # measured properties have no age
     source = FaceSource(backbone, job.ranker.needs, finder, _geometry(job.ranker))
-    lowest = _lowest(finder, min_confidence)
     rows: list[Estimate] = []
     computed = known = 0
     with open_store(settings, [backbone], options.notify) as store:
@@ -116,9 +118,9 @@ def age(
             known += not outcome.computed
             pictures.append((outcome.path, outcome.features[source.identity]))
             if sum(len(features[FACES]) for _, features in pictures) >= AT_ONCE:
-                rows += _rows(pictures, job.ranker, query, faces, lowest)
+                rows += _rows(pictures, job.ranker, query, faces, min_confidence)
                 pictures = []
-        rows += _rows(pictures, job.ranker, query, faces, lowest)
+        rows += _rows(pictures, job.ranker, query, faces, min_confidence)
     if backbone.device_note:
         options.notify(f"ran on {backbone.device_note}")
     if not rows:
@@ -142,12 +144,6 @@ def _detector(settings: Settings, options: Options) -> Detector | None:
     except MissingExtra as error:
         options.notify(f"  every picture is taken as the crop of one face: {error}")
         return None
-
-
-def _lowest(finder: Detector | None, wanted: float | None) -> float:
-    if wanted is not None:
-        return wanted
-    return float(getattr(finder, "min_confidence", 0.0))
 
 
 def _geometry(ranker: Ranker) -> CropGeometry:
