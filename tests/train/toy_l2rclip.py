@@ -118,6 +118,12 @@ def small(**more: Any) -> Config:
     return replace(CONFIG, **{"batch": 50, "average": 0.0, **stages, **more})
 
 
+def alike() -> Config:
+    """What several processes train to float tolerance, with a batch that two cannot halve."""
+    stages: dict[str, Any] = {"stage1": Stage1(epochs=1), "stage2": Stage2(epochs=1, lr=1e-3)}
+    return replace(CONFIG, batch=13, average=0.0, **stages)
+
+
 def interrupted(
     config: Config, out: Path, stage: int, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
