@@ -45,8 +45,9 @@ def decade(
 
     The embedded model knows monochrome photographs of one city and archive, nearly all of the
     1920s to 1940s. A colour photograph, or one that is unlike those, is a row `out_of_range` with
-    a reason, not a decade; about one of the right kind in fifty is refused too, and a modern one
-    made monochrome may pass. `imgrank train l2rclip` trains a model for others; --model names it.
+    a reason, not a decade. A few in a hundred of the right kind are refused too, and about one in
+    twenty modern photographs made monochrome passes: do not trust its decade. A model for other
+    photographs is trained by `imgrank train l2rclip` and named by --model.
     """
     from imgrank.estimates.levels import decade as estimate
 
