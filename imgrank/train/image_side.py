@@ -166,14 +166,16 @@ def image_side(
         raise UsageError(f"the backbone {spec.name} has no statistics: leave statistics = false.")
     if not 0 <= config.dropout < 1:
         raise UsageError(f"dropout = {config.dropout:g} is not from 0 to below 1.")
-    visual = load_tower(spec, "image", backbone.overrides).to(backbone.device)
-    cut = split(
-        visual.to(memory_format=torch.channels_last), config.tower, spec.statistics, config.layers
-    )
+    if config.tower == "frozen":
+        visual = backbone.visual
+    else:
+        visual = load_tower(spec, "image", backbone.overrides).to(backbone.device)
+        visual = visual.to(memory_format=torch.channels_last)
+    cut = split(visual, config.tower, spec.statistics, config.layers)
     batch: Callable[[Rows, Mirror | None], dict[str, Tensor]]
     if config.tower == "full":
         batch = _Live(data, backbone).batch
-    else:  # the first part by the quicker tower that sorts use
+    else:  # the first part by the tower that sorts use, which is quicker
         front = split(backbone.visual, config.tower, spec.statistics, config.layers)
         kept = Fronts(cache, backbone, by_percent(report), front)
         make_room(kept, [data], report)
