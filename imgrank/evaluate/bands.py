@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgrank.evaluate.calibration import inside
 from imgrank.evaluate.levels import Levels
 from imgrank.evaluate.measure import Answered, Rounds, in_unit, plain
 from imgrank.evaluate.resampling import Drawn, interval, mean_samples
-from imgrank.rankers.levels import interval as levels_interval
 
 __all__ = ["bands_of", "by_age"]
 
@@ -35,9 +35,9 @@ def bands_of(
 
     truth, scores: [n], in years.   drawn: [R, n], see `resampling.py`.
     """
-    low = high = None
+    held = None
     if levels is not None:
-        low, high = levels_interval(levels.p, levels.ranks, levels.calibration.tail)
+        held = inside(levels.p, truth, levels.ranks, levels.calibration.tail)
     bands = np.searchsorted(STARTS, truth, side="right") - 1
     out = []
     for number, start in enumerate(STARTS):
@@ -54,8 +54,7 @@ def bands_of(
             "mae_interval": [plain(end) for end in ends],
             "bias": plain(float(errors.mean())),
         }
-        if low is not None and high is not None:
-            inside = (low[rows] <= truth[rows]) & (truth[rows] <= high[rows])
-            row["coverage"] = plain(float(inside.mean()))
+        if held is not None:
+            row["coverage"] = plain(float(held[rows].mean()))
         out.append(row)
     return out

@@ -31,6 +31,7 @@ __all__ = [
     "coverage",
     "ece",
     "fit_calibration",
+    "inside",
     "mean_set_size",
     "ordinality_score",
     "set_coverage",
@@ -52,8 +53,8 @@ def fit_calibration(
 
     logits: scale x cosine [N, M], before any temperature.   labels: [N], in the task's unit.
     on: which pictures, for people.   level: 0 < level < 1.
-    Where even the widest interval does not hold so many (labels beyond the first or last rank's
-    value are in none), it is the widest; so with the set.
+    Where even the widest interval does not hold so many (of very few pictures), it is the widest;
+    so with the set.
     Raises ValueError for no picture, a label that is none, or shapes that do not fit; MissingExtra
     without scipy.
     """
@@ -77,7 +78,21 @@ def fit_calibration(
 
 def coverage(p: Matrix, labels: npt.ArrayLike, ranks: Ranks, tail: float) -> float:
     """Share of the labels that lie in their picture's interval, ends included."""
-    return float(_inside(p, np.asarray(labels, dtype=np.float64), ranks, tail).mean())
+    return float(inside(p, np.asarray(labels, dtype=np.float64), ranks, tail).mean())
+
+
+def inside(
+    p: Matrix, labels: npt.NDArray[np.floating], ranks: Ranks, tail: float
+) -> npt.NDArray[np.bool_]:
+    """Which labels [N] lie in their picture's interval, ends included.
+
+    An interval that ends at the first or last rank's value is open there: that rank has all labels
+    beyond (`Ranks.of`), and no interval reaches further.
+    """
+    low, high = interval(p, ranks, tail)
+    y = np.clip(labels, ranks.values[0], ranks.values[-1])
+    found: npt.NDArray[np.bool_] = (low <= y) & (y <= high)
+    return found
 
 
 def set_coverage(p: Matrix, true: npt.NDArray[np.intp], mass: float) -> float:
@@ -142,21 +157,15 @@ def _temperature(logits: Matrix, true: npt.NDArray[np.intp]) -> float:
 def _tail(p: Matrix, labels: Vector, ranks: Ranks, least: int) -> float:
     """The largest tail whose intervals hold `least` labels; intervals of smaller ones hold more."""
     low, high = WIDEST, NARROWEST
-    if _inside(p, labels, ranks, high).sum() >= least:
+    if inside(p, labels, ranks, high).sum() >= least:
         return high
-    if _inside(p, labels, ranks, low).sum() < least:
+    if inside(p, labels, ranks, low).sum() < least:
         return low
     while high - low > 1e-6:
         middle = (low + high) / 2
-        held = _inside(p, labels, ranks, middle).sum() >= least
+        held = inside(p, labels, ranks, middle).sum() >= least
         low, high = (middle, high) if held else (low, middle)
     return low
-
-
-def _inside(p: Matrix, labels: Vector, ranks: Ranks, tail: float) -> npt.NDArray[np.bool_]:
-    low, high = interval(p, ranks, tail)
-    found: npt.NDArray[np.bool_] = (low <= labels) & (labels <= high)
-    return found
 
 
 def _mass(p: Matrix, true: npt.NDArray[np.intp], least: int) -> float:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgrank.evaluate.calibration import BINS, ece, ordinality_score, top_bins
+from imgrank.evaluate.calibration import BINS, ece, inside, ordinality_score, top_bins
 from imgrank.evaluate.resampling import Drawn, Samples
 from imgrank.models.checkpoint import load_arrays
 from imgrank.models.ranks import Ranks
@@ -79,14 +79,13 @@ def level_figures(
     """
     p, ranks, calibration = found.p, found.ranks, found.calibration
     true, best, values = ranks.of(truth), p.argmax(axis=1), np.asarray(ranks.values)
-    low, high = levels.interval(p, ranks, calibration.tail)
-    inside = levels.chosen(p, calibration.mass)
+    sets = levels.chosen(p, calibration.mass)
     rows = {
         "accuracy": best == true,
         "level_mae": np.abs(values[best] - values[true]),
-        "coverage": (low <= truth) & (truth <= high),
-        "set_coverage": inside[np.arange(len(true)), true],
-        "set_size": inside.sum(axis=1),
+        "coverage": inside(p, truth, ranks, calibration.tail),
+        "set_coverage": sets[np.arange(len(true)), true],
+        "set_size": sets.sum(axis=1),
     }
     return (
         {name: np.asarray(each, dtype=np.float64) for name, each in rows.items()},

@@ -122,7 +122,9 @@ def test_sets_and_intervals_by_hand() -> None:
     assert coverage(P[:1], [0.0], THREE, 0.2) == 1
     assert coverage(P[:1], [0.99], THREE, 0.2) == 1
     assert coverage(P[:1], [1.01], THREE, 0.2) == 0
-    assert coverage(P[:1], [-0.1], THREE, 0.2) == 0
+    assert coverage(P[:1], [-0.1], THREE, 0.2) == 1  # open at the first rank's value
+    assert coverage(P[3:], [2.7], THREE, 0.2) == 1  # and at the last one's: from 1.6 on
+    assert coverage(P[3:], [-0.1], THREE, 0.2) == 0
 
 
 def test_expected_calibration_error_by_hand() -> None:

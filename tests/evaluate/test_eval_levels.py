@@ -255,15 +255,15 @@ def by_hand(calibration: Calibration, scale: tuple[float, float] | None = None) 
 
 def test_figures_by_hand() -> None:
     truth = np.array([0.0, 18.0, 4.0, 30.0])  # of the ranks a, c, a, c
-    found = by_hand(Calibration(tail=0.2, mass=0.65))
+    found = by_hand(Calibration(tail=0.3, mass=0.65))
     once = np.ones((1, 4), dtype=np.float32)
     rows, figures, samples = level_figures(found, truth, once)
     assert rows["accuracy"].tolist() == [1, 0, 0, 1]
     assert rows["level_mae"].tolist() == [0, 10, 20, 0]
     assert rows["set_size"].tolist() == [1, 2, 2, 1]
     assert rows["set_coverage"].tolist() == [1, 1, 1, 1]
-    # At 0.2 and 0.8, ranks being 10 wide from -5: [0, 10], [7, 20], [1.7, 20], [16.1, 20].
-    assert rows["coverage"].tolist() == [1, 1, 1, 0]
+    # At 0.3 and 0.7, ranks being 10 wide from -5: up to 5, [9, 17.5], from 5 on, from 17.2 on.
+    assert rows["coverage"].tolist() == [1, 0, 0, 1]
     assert figures["ece"] == pytest.approx((0.3 + 0.5 + 0.4 + 0.1) / 4)
     assert samples["ece"] == pytest.approx([figures["ece"]])
 
@@ -306,7 +306,7 @@ def test_another_unit_has_no_figures_of_ranks() -> None:
 
 
 def test_errors_by_age_by_hand() -> None:
-    query = answered("years", by_hand(Calibration(tail=0.2)))
+    query = answered("years", by_hand(Calibration(tail=0.3)))
     names = tuple(str(n) for n in range(4))
     data = Labelled("x", tuple(map(Path, names)), names, ("test",) * 4, names, (query.labels,))
     found = bands.by_age(query, Rounds.of(data, query.rows, 50, 0))
@@ -314,7 +314,7 @@ def test_errors_by_age_by_hand() -> None:
     # Estimates 4, 13, 11, 18.5; truths 0, 18, 4, 30.
     assert [row["mae"] for row in found] == [5.5, 5, 11.5]
     assert [row["bias"] for row in found] == [5.5, -5, -11.5]
-    assert [row["coverage"] for row in found] == [1, 1, 0]
+    assert [row["coverage"] for row in found] == [0.5, 0, 1]
     assert sum(row["mae"] * row["n"] for row in found) / 4 == metrics.mae(query.truth, query.scores)
     assert bands.by_age(answered("MOS", None), Rounds.of(data, query.rows, 5, 0)) == []
     plain = bands.by_age(answered("years", None), Rounds.of(data, query.rows, 5, 0))
