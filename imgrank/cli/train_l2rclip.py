@@ -31,10 +31,10 @@ BASELINES = click.Choice(("context", "interpolation", "vanilla"))
 @click.option("--recipe", metavar="FILE", help="Hyper-parameters.  [those of --data]")
 @click.option("--name", help="Of the checkpoint.  [the recipe's; with other data that of OUT]")
 @run_options(
-    click.option("--epochs1", type=click.IntRange(0), help="Of the texts.  [the recipe's]"),
-    click.option("--epochs2", type=click.IntRange(0), help="Of the pictures.  [the recipe's]"),
-    click.option("--few-shot", type=click.IntRange(1), help="So many pictures a rank.  [all]"),
-    click.option("--baseline", "baselines", multiple=True, type=BASELINES, help="Train it too."),
+    click.option("--epochs1", type=click.IntRange(0), help="Of stage 1.  [the recipe's]"),
+    click.option("--epochs2", type=click.IntRange(0), help="Of stage 2.  [the recipe's]"),
+    click.option("--few-shot", type=click.IntRange(1), help="Training pictures a rank.  [all]"),
+    click.option("--baseline", "baselines", multiple=True, type=BASELINES, help="Train this too."),
 )
 def l2rclip(list_: bool, **given: Any) -> int:
     """Train L2RCLIP: ordered ranks (ages, decades, levels) told to the text tower as words.
@@ -44,9 +44,10 @@ def l2rclip(list_: bool, **given: Any) -> int:
     texts of the ranks, stage 2 the image tower. --data chooses the recipe of that name. Data with
     labels of your own are --data csv --root FILE.csv.
 
-    On the embedded backbone a recipe's own small values apply: a data set of ten thousand pictures
-    takes some minutes, the most of them once, to compute what is kept in OUT. The experiments of
-    the paper are --backbone vit-b-16, on a GPU. How long it takes is said early on.
+    On the embedded backbone a recipe's own small values apply. What a frozen part of the tower
+    gives of each picture is computed first, which takes longest, and kept for all later runs with
+    this --cache; how long the training takes is said early on. The experiments of the paper are
+    --backbone vit-b-16, on a GPU.
 
     Baselines are other texts, trained in the same run on the same pictures: context (CoOp),
     interpolation (as OrdinalCLIP), vanilla (the templates as they are). Parts are switched off by

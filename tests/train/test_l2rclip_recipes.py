@@ -62,8 +62,7 @@ def test_our_recipes_have_the_papers_values_and_small_ones(name: str) -> None:
     assert (own.text.way, own.text.context, own.text.heads) == ("rankformer", 5, 8)
     assert tiny.image.tower != "full"
     assert tiny.stage2.epochs <= own.stage2.epochs
-    assert (tiny.ranks, tiny.text.way) == (own.ranks, "rankformer")
-    assert tiny.stage1.cop == 3
+    assert tiny.ranks == own.ranks
     json.dumps(asdict(tiny))  # states are compared so
 
 
