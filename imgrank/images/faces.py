@@ -43,7 +43,7 @@ SMALL = 320  # pixels of the longer side that every picture is enlarged to at le
 BORDER = 0.15  # of the longer side, repeated pixels around it: crops are cut close to the face
 
 HOG_SIDES = (3.0, 1600)  # enlarged by, unless the longer side would be above: it sees 80 pixels on
-HOG_LEAST = -0.25  # of its score; 0 is where dlib draws the line, and finds 7 % fewer
+HOG_LEAST = -0.25  # of its score; dlib itself cuts at 0, where recall is .07 lower
 HOG_UP = 0.08  # of the side: so much higher the cascade's boxes lie on the same faces (UTKFace)
 CASCADE_SIDES = (1.67, 1024)
 CASCADE_BOX = 20  # pixels, the smallest face it sees
