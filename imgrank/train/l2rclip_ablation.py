@@ -160,7 +160,7 @@ def table(rows: Sequence[Row]) -> str:
     lines = ["| | MAE | accuracy | SRCC | OS |", "| --- | ---: | ---: | ---: | ---: |"]
     for name in names:
         cells = []
-        for key, form in zip(FIGURES, (".2f", ".3f", ".3f", ".1f"), strict=True):
+        for key, form in zip(FIGURES, (".3f", ".3f", ".3f", ".1f"), strict=True):
             values = [row[key] for row in rows if row["row"] == name]
             spread = f" ({np.std(values):{form}})" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):{form}}{spread}")
