@@ -247,9 +247,11 @@ def test_paths_from_a_list_to_a_file(run: Run, album: Path, model: Path, tmp_pat
     assert "overwrites nothing" in again.stderr
 
 
+@pytest.mark.parametrize("budget", ["2GB", "0"])  # of large features, of which it needs none
 def test_a_second_run_opens_no_file(
-    run: Run, album: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, album: Path, model: Path, monkeypatch: pytest.MonkeyPatch, budget: str
 ) -> None:
+    monkeypatch.setenv("IMGRANK_FEATURE_BUDGET", budget)
     first = run("decade", album, "--model", model)
     assert "(3 computed, 0 known)" in first.stderr
     monkeypatch.setattr(pipeline, "read_file", None)
