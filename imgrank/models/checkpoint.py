@@ -35,6 +35,8 @@ then its prompt -> what this model gives for it:
     ranks       of an l2rclip task: template, words, values, starts, names; see `models/ranks.py`
     calibration of an l2rclip task: temperature, tail, mass, level, on; see `rankers/levels.py`
     domain      of an l2rclip task: what it was trained on; see `rankers/domain.py`
+    crop        of an age: where a face lies in the crops that it was trained on; see
+                `images/face_crop.py`. Absent: as in those of UTKFace
 
 An adapter's task needs `prompt` and `unit`, a linear one's `unit`, the one task of an l2rclip
 checkpoint `unit` and `ranks`; all others may be absent.
@@ -207,6 +209,7 @@ _TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
     "scale": _number,
     "ranks": _table,
     "calibration": _table,
+    "crop": _table,
     "domain": _table,
 }
 

@@ -20,7 +20,15 @@ from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
-from imgrank.rankers.trained import by_closeness, in_unit, prompt_of, refusal, remarks, task_of
+from imgrank.rankers.trained import (
+    by_closeness,
+    check_backbone,
+    in_unit,
+    prompt_of,
+    refusal,
+    remarks,
+    task_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -50,12 +58,7 @@ class AdapterRanker:
         self.needs = frozenset(self.config["model"]["image_widths"])
         self.tasks: Mapping[str, Mapping[str, Any]] = self.config["tasks"]
         self.pairwise = self.config["model"].get("rank_head", "attention") != "none"
-        wanted = self.config["backbone"]["digest"].removeprefix("sha256:")
-        if wanted != source.spec.identity:
-            raise CheckpointError(
-                f"{folder} was trained on another {self.config['backbone']['name']} backbone than "
-                "the one here (digests differ), so its scores would mean nothing."
-            )
+        check_backbone(folder, self.config, source.spec)
         self._adapter: Adapter | None = None
         self._placed: torch.device | None = None
         self._text: dict[str, torch.Tensor] = {}

@@ -31,7 +31,7 @@ from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.domain import TENSORS, Domain, Outside
 from imgrank.rankers.levels import Calibration
 from imgrank.rankers.source import BackboneSource
-from imgrank.rankers.trained import refusal, remarks, task_of
+from imgrank.rankers.trained import check_backbone, refusal, remarks, task_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,10 +62,11 @@ class L2RCLIPRanker:
         self.name = str(self.config["name"])
         self.identity = identity(folder, source.identity)
         self.tasks: Mapping[str, Mapping[str, Any]] = self.config["tasks"]
-        if self.config["backbone"]["digest"].removeprefix("sha256:") != source.spec.identity:
+        check_backbone(folder, self.config, source.spec)
+        if len(self.tasks) != 1:
             raise CheckpointError(
-                f"{folder} was trained on another {self.config['backbone']['name']} backbone than "
-                "the one here (digests differ), so its scores would mean nothing."
+                f"{folder} cannot be used: it lists {len(self.tasks)} tasks, where the ranks of an "
+                "l2rclip checkpoint are those of one."
             )
         try:
             ((self.task, facts),) = self.tasks.items()

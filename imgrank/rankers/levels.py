@@ -44,7 +44,8 @@ class Calibration:
     on: str = ""
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and 0 < self.tail < 0.5 and 0 < self.mass <= 1):
+        fitted = self.temperature > 0 and 0 < self.tail < 0.5 and 0 < self.mass <= 1
+        if not (fitted and 0 < self.level < 1 and isinstance(self.on, str)):
             raise ValueError(f"this is no calibration: {self}")
 
     @classmethod

@@ -14,7 +14,7 @@ from imgrank.instruction import Query
 from imgrank.models.checkpoint import identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
-from imgrank.rankers.trained import refusal, remarks, task_of
+from imgrank.rankers.trained import check_backbone, refusal, remarks, task_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +39,7 @@ class LinearRanker:
         self.name = str(self.config["name"])
         self.identity = identity(folder, source.identity)
         self.tasks: Mapping[str, Mapping[str, Any]] = self.config["tasks"]
-        if self.config["backbone"]["digest"].removeprefix("sha256:") != source.spec.identity:
-            raise CheckpointError(
-                f"{folder} was made for another {self.config['backbone']['name']} backbone than "
-                "the one here (digests differ), so its scores would mean nothing."
-            )
+        check_backbone(folder, self.config, source.spec)
         self._head: tuple[NDArray[np.float32], float] | None = None
 
     def answer(self, query: Query) -> Answer | None:

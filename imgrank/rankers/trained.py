@@ -11,15 +11,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from imgrank.errors import InstructionError
+from imgrank.errors import CheckpointError, InstructionError
 from imgrank.instruction import Query, parse
 from imgrank.instruction import tasks as known_tasks
+from imgrank.models.spec import BackboneSpec
 from imgrank.nouns import same_things
 
 __all__ = [
     "by_closeness",
+    "check_backbone",
     "in_unit",
     "prompt_of",
     "refusal",
@@ -33,6 +36,16 @@ __all__ = [
 Facts = Mapping[str, Any]
 SHOWN = 5  # subjects that a remark names
 RELATIVE_TO = 12  # the paper's highest n of "closeness to n" (appendix B.1)
+
+
+def check_backbone(folder: Path, config: Mapping[str, Any], spec: BackboneSpec) -> None:
+    """Raises CheckpointError unless `spec` is of the backbone that a checkpoint was made for."""
+    facts = config["backbone"]
+    if str(facts["digest"]).removeprefix("sha256:") != spec.identity:
+        raise CheckpointError(
+            f"{folder} was made for another {facts['name']} backbone than the one here (digests "
+            "differ), so its scores would mean nothing."
+        )
 
 
 def task_of(tasks: Mapping[str, Facts], query: Query) -> str | None:

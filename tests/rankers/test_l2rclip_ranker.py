@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +15,12 @@ from rank_checkpoints import DECADES, rank_checkpoint
 from imgrank.errors import CheckpointError
 from imgrank.instruction import parse
 from imgrank.models.ranks import Ranks
+from imgrank.models.registry import EMBEDDED
 from imgrank.rankers import levels
+from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_ranker, route
+from imgrank.rankers.source import backbone_source
 from imgrank.settings import load_settings
 
 THREE = Ranks("a {}", ("a", "b", "c"), (0, 10, 20), (0, 5, 15), ("A", "B", "C"))
@@ -87,3 +93,31 @@ def test_a_checkpoint_of_several_tasks_or_without_ranks_is_refused(tmp_path: Pat
     folder = rank_checkpoint(tmp_path / "toy", ranks={"template": "x"})
     with pytest.raises(CheckpointError, match="cannot be used: these are no ranks"):
         load_ranker(str(folder), load_settings())
+    config = json.loads((folder / "config.json").read_text())
+    for tasks in ({}, {"age": config["tasks"]["decade"], **config["tasks"]}):
+        (folder / "config.json").write_text(json.dumps({**config, "tasks": tasks}))
+        with pytest.raises(CheckpointError, match=f"lists {len(tasks)} tasks"):
+            load_ranker(str(folder), load_settings())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 0.0}, {"tail": 0.5}, {"mass": float("nan")}, {"level": "80 %"}, {"on": 3}],
+)
+def test_what_is_no_calibration_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no calibration"):
+        levels.Calibration.from_dict(change)
+
+
+@pytest.mark.parametrize("kind", [AdapterRanker, L2RCLIPRanker])
+def test_a_checkpoint_for_another_backbone_is_refused(tmp_path: Path, kind: Any) -> None:
+    folder = tmp_path / "toy"
+    if kind is L2RCLIPRanker:
+        rank_checkpoint(folder)
+    else:
+        shutil.copytree(EMBEDDED / "tiny-age", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["backbone"]["digest"] = "sha256:" + "0" * 64
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="made for another tiny backbone"):
+        kind(folder, backbone_source(EMBEDDED / "tiny"))
