@@ -299,6 +299,16 @@ def test_the_geometry_of_a_checkpoint_is_used(tmp_path: Path, album: Path) -> No
     broken = rank_checkpoint(tmp_path / "broken", "age", crop={"size": 0})
     with pytest.raises(CheckpointError, match="no geometry"):
         imgrank.age(album, options=imgrank.Options(str(broken)))
+    broken = rank_checkpoint(tmp_path / "text", "age", crop="wide")
+    with pytest.raises(CheckpointError, match="crop"):
+        imgrank.age(album, options=imgrank.Options(str(broken)))
+
+
+def test_what_a_checkpoint_notes_is_said(run: Run, album: Path, tmp_path: Path) -> None:
+    noted = rank_checkpoint(tmp_path / "noted", "age", note="trained on actors")
+    said = run(album / "a.png", "--model", noted).stderr
+    assert "age: l2rclip noted\n  trained on actors\n" in said
+    assert "nobody has measured how often its intervals hold the truth" in said
 
 
 def test_a_find_unlike_any_face_has_a_reason_and_no_age(

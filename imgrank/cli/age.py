@@ -11,7 +11,8 @@ import click
 from imgrank.cli import options as shared
 
 if TYPE_CHECKING:
-    from imgrank.estimates.age import Ages, Which
+    from imgrank.estimates.age import Which
+    from imgrank.estimates.found import Found
 
 EPILOG = """\b
 Examples:
@@ -81,7 +82,7 @@ def age(
         )
 
 
-def _counted(found: Ages) -> str:
+def _counted(found: Found) -> str:
     """ "3 faces; 2 pictures without a face"."""
     status = Counter(row.status for row in found.rows)
     faces, none, unlike = status["ok"], status["no_face"], status["out_of_range"]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from imgrank.cli import options as shared
 
 if TYPE_CHECKING:
-    from imgrank.estimates.levels import Levels
+    from imgrank.estimates.found import Found
 
 REASONS = 5  # that standard error tells; the rows have them all
 
 
 def write(
-    found: Levels, reporter: shared.Reporter, out: shared.Output, *, nul: bool, strict: bool
+    found: Found, reporter: shared.Reporter, out: shared.Output, *, nul: bool, strict: bool
 ) -> int:
     """Rows to the output, the reasons of those without an estimate to people. Returns the exit
     status."""

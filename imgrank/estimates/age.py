@@ -11,33 +11,31 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imgrank.api import Options, PathLike, pictures_of
-from imgrank.errors import CheckpointError, MissingExtra, NothingReadable, UsageError
-from imgrank.images import Skip
+from imgrank.errors import CheckpointError, MissingExtra, UsageError
+from imgrank.estimates.found import Found, Reading, announce, estimator
 from imgrank.images.face_crop import CropGeometry
 from imgrank.images.faces import Detector, detector
 from imgrank.instruction import Query, parse
 from imgrank.opening import open_store
 from imgrank.pipeline import features_of
-from imgrank.rankers.base import Answer, Features, Job, Ranker
+from imgrank.rankers.base import Answer, Features, Ranker
 from imgrank.rankers.faces import FACES, FaceSource
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import route
 from imgrank.rankers.source import BackboneSource
 from imgrank.results.estimate import Box, Estimate
-from imgrank.results.estimates import Estimator
-from imgrank.saying import nothing
 from imgrank.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["GROUPS", "MIN_CONFIDENCE", "Ages", "Which", "age"]
+__all__ = ["GROUPS", "MIN_CONFIDENCE", "Which", "age"]
 
 Which = Literal["all", "largest"]
 
@@ -57,31 +55,16 @@ AT_ONCE = 64
 """Faces that a ranker sees at once, or as many as the last picture has more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ages:
-    """rows: by path, then by face, the largest first; a picture without a face is one row.
-
-    model: who estimated.   looked: False: every picture was taken as the crop of one face.
-    skips: what could not be read.   computed, known: pictures, of the latter all was in the store.
-    """
-
-    rows: list[Estimate]
-    model: Estimator
-    looked: bool
-    skips: list[Skip]
-    computed: int
-    known: int
-
-
 def age(
     paths: PathLike | Iterable[PathLike],
     *,
     faces: Which = "all",
     min_confidence: float = MIN_CONFIDENCE,
     options: Options | None = None,
-) -> Ages:
+) -> Found:
     """The apparent age of every face, or of the largest face of each picture.
 
+    Rows are by path, then by face, the largest first; a picture without a face is one row.
     min_confidence: of the detector, 0 to 1; faces that it is less sure of do not count.
     Raises UsageError for a missing path or a model that gives no years, NothingReadable if no
     picture could be read, ModelUnavailable if a named model is not here.
@@ -92,15 +75,12 @@ def age(
     files, skips = pictures_of(paths, options)
     job = route(query, settings, options.model)
     _check(job.answer)
-    options.notify(f"age: {job.answer.label}")
-    if isinstance(job.ranker, L2RCLIPRanker) and not job.ranker.calibration.on:
-        options.notify("  nobody has measured how often its intervals hold the truth")
+    announce(job, options)
     finder = _detector(settings, options)
     backbone = job.ranker.source
     assert isinstance(backbone, BackboneSource)  # measured properties have no age
     source = FaceSource(backbone, job.ranker.needs, finder, _geometry(job.ranker))
-    rows: list[Estimate] = []
-    computed = known = 0
+    reading = Reading(skips)
     with open_store(settings, [backbone], options.notify) as store:
         found = features_of(
             files,
@@ -110,23 +90,14 @@ def age(
             progress=options.progress,
         )
         pictures: list[tuple[Path, Features]] = []
-        for outcome in found:
-            if isinstance(outcome, Skip):
-                skips.append(outcome)
-                continue
-            computed += outcome.computed
-            known += not outcome.computed
-            pictures.append((outcome.path, outcome.features[source.identity]))
+        for picture in reading.pictures(found):
+            pictures.append((picture.path, picture.features[source.identity]))
             if sum(len(features[FACES]) for _, features in pictures) >= AT_ONCE:
-                rows += _rows(pictures, job.ranker, query, faces, min_confidence)
+                reading.rows += _rows(pictures, job.ranker, query, faces, min_confidence)
                 pictures = []
-        rows += _rows(pictures, job.ranker, query, faces, min_confidence)
-    if backbone.device_note:
-        options.notify(f"ran on {backbone.device_note}")
-    if not rows:
-        raise NothingReadable(nothing(skips))
-    rows.sort(key=lambda row: (str(row.path), row.face or 0))
-    return Ages(rows, _estimator(job), finder is not None, skips, computed, known)
+        reading.rows += _rows(pictures, job.ranker, query, faces, min_confidence)
+    model = estimator("age", job.answer, job.ranker, faces=True)
+    return reading.found(model, options, backbone)
 
 
 def _check(answer: Answer) -> None:
@@ -153,22 +124,6 @@ def _geometry(ranker: Ranker) -> CropGeometry:
         return CropGeometry.from_dict(tasks.get("age", {}).get("crop", {}))
     except ValueError as error:
         raise CheckpointError(f"{ranker.name} cannot be used: {error}.") from error
-
-
-def _estimator(job: Job) -> Estimator:
-    answer, ranker = job.answer, job.ranker
-    coverage = None
-    if isinstance(ranker, L2RCLIPRanker) and ranker.calibration.on:
-        coverage = ranker.calibration.level
-    return Estimator(
-        "age",
-        answer.model,
-        answer.revision,
-        answer.method,
-        answer.unit,
-        coverage=coverage,
-        faces=True,
-    )
 
 
 # ---- from features to rows -----------------------------------------------------------------------

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 
 from imgrank.api import Options, PathLike, pictures_of
-from imgrank.errors import NothingReadable, UsageError
+from imgrank.errors import UsageError
+from imgrank.estimates.found import Found, Reading, announce, estimator
 from imgrank.images import ImageFile, Skip
 from imgrank.images.reading import DECODE_VERSION, MEASURE_VERSION
 from imgrank.instruction import parse
@@ -29,35 +31,19 @@ from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_levels
 from imgrank.rankers.measured import MeasuredSource
 from imgrank.results.estimate import Estimate
-from imgrank.results.estimates import Estimator
-from imgrank.saying import announced, nothing
 from imgrank.scoring import Scored
 from imgrank.settings import load_settings
 from imgrank.store.store import Store
 
-__all__ = ["TAKEN", "Levels", "aesthetic", "decade"]
+__all__ = ["TAKEN", "aesthetic", "decade"]
 
 AT_ONCE = 256
 """Pictures that a ranker sees at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """rows: one a picture, by path.   model: who estimated.   skips: what could not be read.
-
-    computed, known: pictures, of the latter all was in the store.
-    """
-
-    rows: list[Estimate]
-    model: Estimator
-    skips: list[Skip]
-    computed: int
-    known: int
-
-
 def decade(
     paths: PathLike | Iterable[PathLike], *, exif: bool = False, options: Options | None = None
-) -> Levels:
+) -> Found:
     """The decade that each picture was taken in, from its look.
 
     exif: the year of DateTimeOriginal instead, where a file has one; scans often have that of the
@@ -67,7 +53,7 @@ def decade(
     return _estimate("decade", paths, options or Options(), exif)
 
 
-def aesthetic(paths: PathLike | Iterable[PathLike], *, options: Options | None = None) -> Levels:
+def aesthetic(paths: PathLike | Iterable[PathLike], *, options: Options | None = None) -> Found:
     """The aesthetic level of each picture, and its place on the scale. Raises as `decade` does."""
     return _estimate("aesthetics", paths, options or Options())
 
@@ -88,22 +74,20 @@ TAKEN = MeasuredSource(f"taken {MEASURE_VERSION}.{DECODE_VERSION}", frozenset({"
 
 def _estimate(
     task: str, paths: PathLike | Iterable[PathLike], options: Options, exif: bool = False
-) -> Levels:
+) -> Found:
     settings = options.settings or load_settings()
     query = parse(f"by {task}")
     files, skips = pictures_of(paths, options)
     ranker = load_levels(task, settings, options.model)
     if (answer := ranker.answer(query)) is None:
         raise UsageError(f"{ranker.name} gives no probabilities of {task} levels.")
-    for line in announced(Job(query, ranker, answer)):
-        options.notify(line)
-    if not ranker.calibration.on:
-        options.notify("  nobody has measured how often its intervals and sets hold the truth")
-    run = _Run(ranker, task)
+    announce(Job(query, ranker, answer), options)
+    reading = Reading(skips)
+    run = _Run(ranker, task, reading)
     with open_store(settings, [ranker.source], options.notify) as store:
         if exif:
             files = run.dated(files, store, settings.threads)
-        first = len(run.rows)
+        first = len(reading.rows)
 
         def progress(done: int, total: int) -> None:
             if options.progress:
@@ -112,34 +96,17 @@ def _estimate(
         run.estimated(
             features_of(files, run.wanted, store, threads=settings.threads, progress=progress)
         )
-    if ranker.source.device_note:
-        options.notify(f"ran on {ranker.source.device_note}")
-    skips += run.skips
-    if not run.rows:
-        raise NothingReadable(nothing(skips))
-    model = Estimator(
-        task,
-        answer.model,
-        answer.revision,
-        answer.method,
-        answer.unit,
-        ranker.ranks.names,
-        ranker.calibration.level if ranker.calibration.on else None,
-    )
-    rows = sorted(run.rows, key=lambda row: str(row.path))
-    return Levels(rows, model, skips, run.computed, run.known)
+    model = estimator(task, answer, ranker, levels=ranker.ranks.names)
+    return reading.found(model, options, ranker.source)
 
 
 @dataclass(slots=True)
 class _Run:
-    """Gathers rows and skips, in the order in which they come."""
+    """The rows of one run, one task, one model; they go to `reading`."""
 
     ranker: L2RCLIPRanker
     task: str
-    rows: list[Estimate] = field(default_factory=list)
-    skips: list[Skip] = field(default_factory=list)
-    computed: int = 0
-    known: int = 0
+    reading: Reading
 
     @property
     def wanted(self) -> list[tuple[FeatureSource, frozenset[str]]]:
@@ -161,33 +128,22 @@ class _Run:
         left = {file.path: file for file in files}
         for outcome in features_of(files, [(TAKEN, TAKEN.kept)], store, threads=threads):
             if isinstance(outcome, Skip):
-                self.skips.append(outcome)
+                self.reading.skips.append(outcome)
                 del left[outcome.path]
             elif (year := _year(outcome.features)) is not None:
-                self._count(outcome)
+                self.reading.count(outcome)
                 name = f"{year - year % 10}s"
-                self.rows.append(Estimate(outcome.path, value=year, level=name, source="exif"))
+                self.reading.rows.append(
+                    Estimate(outcome.path, value=year, level=name, source="exif")
+                )
                 del left[outcome.path]
         return list(left.values())
 
     def estimated(self, found: Iterable[Scored | Skip]) -> None:
         """Rows by the model."""
-        batch: list[Scored] = []
-        for outcome in found:
-            if isinstance(outcome, Skip):
-                self.skips.append(outcome)
-                continue
-            self._count(outcome)
-            batch.append(outcome)
-            if len(batch) == AT_ONCE:
-                self.rows += self._rows(batch)
-                batch = []
-        if batch:
-            self.rows += self._rows(batch)
-
-    def _count(self, outcome: Scored) -> None:
-        self.computed += outcome.computed
-        self.known += not outcome.computed
+        pictures = self.reading.pictures(found)
+        while batch := list(islice(pictures, AT_ONCE)):
+            self.reading.rows += self._rows(batch)
 
     def _rows(self, batch: Sequence[Scored]) -> Iterator[Estimate]:
         ranker = self.ranker

@@ -61,7 +61,7 @@ class Estimator:
     method: str
     unit: str
     levels: tuple[str, ...] = ()
-    coverage: float | None = 0.8
+    coverage: float | None = None
     faces: bool = False
 
 

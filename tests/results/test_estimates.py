@@ -15,7 +15,7 @@ from imgrank.results.estimate import Box, Estimate
 from imgrank.results.estimates import Estimator, write_estimates
 from imgrank.results.sink import FORMATS, Format
 
-DECADE = Estimator("decade", "mine", "abc", "l2rclip", "year", ("1920s", "1930s"))
+DECADE = Estimator("decade", "mine", "abc", "l2rclip", "year", ("1920s", "1930s"), 0.8)
 AGE = Estimator("age", "ages", "def", "l2rclip", "years", faces=True)
 DECADES = [
     Estimate(
