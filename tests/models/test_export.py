@@ -41,11 +41,8 @@ def delta() -> dict[str, torch.Tensor]:
     return {f"tower.{name}": value for name, value in tensors.items()}
 
 
-@pytest.mark.parametrize("statistics", [False, True])
-def test_openclip_gives_the_embeddings_of_the_checkpoint(
-    tmp_path: Path, run: Run, statistics: bool
-) -> None:
-    checkpoint = rank_checkpoint(tmp_path / "tuned", "age", statistics=statistics, tensors=delta())
+def test_openclip_gives_the_embeddings_of_the_checkpoint(tmp_path: Path, run: Run) -> None:
+    checkpoint = rank_checkpoint(tmp_path / "tuned", "age", statistics=True, tensors=delta())
     folder = tmp_path / "there" / "whole"
     done = run("models", "export", str(checkpoint), str(folder))
     assert (done.exit_code, done.stdout) == (0, f"{folder}\n")
@@ -63,9 +60,7 @@ def test_openclip_gives_the_embeddings_of_the_checkpoint(
         before = plain.encode_image(x, normalize=True).numpy()
     np.testing.assert_allclose(whole, ours, atol=1e-3)
     assert np.abs(before - ours).max() > 0.02
-    assert ("before it adds its map of statistics" in (folder / "README.md").read_text()) == (
-        statistics
-    )
+    assert "before it adds its map of statistics" in (folder / "README.md").read_text()
 
 
 def test_the_folder_is_a_backbone_for_imgrank_too(tmp_path: Path, run: Run) -> None:
@@ -93,6 +88,7 @@ def test_the_folder_is_a_backbone_for_imgrank_too(tmp_path: Path, run: Run) -> N
     assert (
         "with the image tower of `tuned`, which was trained for age (imgrank, kind l2rclip)" in text
     )
+    assert "statistics" not in text
 
 
 def test_a_tuned_text_tower_too(tmp_path: Path, run: Run) -> None:

@@ -157,7 +157,7 @@ def test_a_checkpoint_gives_what_was_trained(
     with torch.no_grad():
         before = side.embed(range(N))
     norms = {n: b.clone() for n, b in side.state_dict().items() if "running" in n}
-    learn(side)
+    learn(side, steps=1 if tower == "full" else 3)  # a step of the whole tower is slow
     assert all(torch.equal(side.state_dict()[n], b) for n, b in norms.items())
     with torch.no_grad():
         after = side.embed(range(N))
