@@ -5,12 +5,16 @@
 * the temperature T of the smallest mean -log p of the true rank, p = softmax(logits / T);
 * the `tail` of the interval of `rankers/levels.py`, the largest whose interval holds the label of
   ceil((n + 1) level) of the n pictures;
-* the `mass` of the set of likeliest ranks, the smallest whose set holds the true rank of as many.
+* the `mass` of the set of likeliest ranks, the smallest whose set holds the true rank of so many of
+  them that sets of that mass hold less than `level` of all such pictures only with a probability of
+  1 - SURE; and never below `level`.
 
-The last two are split conformal prediction (Vovk, Gammerman, Shafer 2005): of a new picture that
-is drawn like those n, interval and set hold the truth with a probability of at least `level`,
-whatever the model; n + 1 counts the new one. T is fitted on the same n pictures, which costs next
-to nothing: it is one number.
+The interval is split conformal prediction (Vovk, Gammerman, Shafer 2005): it holds the label of a
+new picture that is drawn like those n with a probability of at least `level`, whatever the model;
+n + 1 counts the new one. That is a mean over many choices of the n, and half of these fall short.
+Of few ranks and few pictures a set is off by a whole rank or not at all, and is told as "at least";
+so it takes the bound that holds for SURE of all choices (Vovk 2012, conditional validity). T is
+fitted on the same n pictures, which costs next to nothing: it is one number.
 
 The other functions measure. p [N, M]: calibrated probabilities. labels [N]: in the task's unit.
 """
@@ -44,6 +48,7 @@ HOTTEST = 100.0  # temperatures from 1 / HOTTEST to HOTTEST are tried
 NARROWEST = 0.4999  # tails up to which an interval is an interval
 WIDEST = 1e-6
 BINS = 15
+SURE = 0.9
 
 
 def fit_calibration(
@@ -70,7 +75,7 @@ def fit_calibration(
     return Calibration(
         temperature=temperature,
         tail=_tail(p, y, ranks, least),
-        mass=_mass(p, true, least),
+        mass=max(_mass(p, true, _enough(len(y), level)), level),
         level=level,
         on=on,
     )
@@ -166,6 +171,13 @@ def _tail(p: Matrix, labels: Vector, ranks: Ranks, least: int) -> float:
         held = inside(p, labels, ranks, middle).sum() >= least
         low, high = (middle, high) if held else (low, middle)
     return low
+
+
+def _enough(n: int, level: float) -> int:
+    """The least number r such that of n pictures fewer than r are held with a probability of at
+    least SURE, if each is with that of `level`; n + 1 if there is none."""
+    stats = require_scipy("calibrating a model")
+    return int(stats.binom.ppf(SURE, n, level)) + 1
 
 
 def _mass(p: Matrix, true: npt.NDArray[np.intp], least: int) -> float:

@@ -64,7 +64,7 @@ def test_interval_and_set_hold_the_truth_of_fresh_pictures(sure: float, level: f
 
 def test_the_correction_for_few_pictures_counts_one_more() -> None:
     """Of 9 pictures at 0.8: ceil(10 x 0.8) = 8 labels must be held, not 7.2; and no more."""
-    logits, labels = faces(9, seed=3)
+    logits, labels = faces(9, seed=6)
     found = fit_calibration(logits, labels, AGES, "")
     p = softmax(logits / found.temperature)
     assert round(9 * coverage(p, labels, AGES, found.tail)) == 8
@@ -79,6 +79,18 @@ def test_too_few_pictures_for_the_level_give_the_widest_interval_and_all_ranks()
     assert found.mass == 1
     low, high = interval(softmax(logits / found.temperature), AGES, found.tail)
     assert (high - low > 30).all()  # more than +-2.5 deviations
+
+
+def test_sets_reach_the_level_also_where_the_likeliest_rank_is_right_as_often() -> None:
+    """Of 20 pictures the likeliest rank is right for 18: T = 1 / log 18, so that p = (0.9, 0.05,
+    0.05), and sets of a mass of 0 would do. Those of 0.8 have one rank, those of 0.94 two."""
+    labels = np.array([0.0] * 18 + [1.0, 2.0])
+    logits = np.tile([1.0, 0.0, 0.0], (20, 1))
+    found = fit_calibration(logits, labels, THREE, "")
+    assert found.temperature == pytest.approx(1 / np.log(18), rel=1e-4)
+    assert found.mass == 0.8
+    assert fit_calibration(logits, labels, THREE, "", 0.9).mass == pytest.approx(0.9)
+    assert mean_set_size(softmax(logits / found.temperature), 0.94) == 2
 
 
 def test_a_model_that_is_always_right_needs_one_rank() -> None:
