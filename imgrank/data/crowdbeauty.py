@@ -19,7 +19,6 @@ measures each for itself.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -28,7 +27,7 @@ import numpy as np
 
 from imgrank.data.labelled import About, Labelled, Labels, ReadOptions, present
 from imgrank.data.layout import find, number, read_table, read_text
-from imgrank.data.split import Part, split_by_name
+from imgrank.data.split import Part, fold_by_name, split_by_name
 from imgrank.errors import DataError, UsageError
 from imgrank.images.formats import SUFFIXES
 
@@ -149,7 +148,8 @@ def _table(path: Path, options: ReadOptions) -> list[Rated]:
         if own in rows:
             raise DataError(f"{where}: {own} is listed before.")
         level = _level(median(scores), where)
-        rows[own] = Rated(own, category, level, _fold(own) == options.fold)
+        tested = fold_by_name(own, "crowdbeauty|fold", FOLDS) == options.fold
+        rows[own] = Rated(own, category, level, tested)
     return list(rows.values())
 
 
@@ -185,11 +185,6 @@ def _level(score: float, where: str) -> int:
     if not 1 <= score <= len(LEVELS):
         raise DataError(f"{where}: {score:g} is no level of 1 to {len(LEVELS)}.")
     return int(score) - 1
-
-
-def _fold(own: str) -> int:
-    digest = hashlib.sha256(f"crowdbeauty|fold|{own}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") * FOLDS // 2**64
 
 
 def _pictures(root: Path) -> dict[str, Path]:

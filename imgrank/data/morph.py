@@ -22,7 +22,6 @@ seen; the names of the pictures are in the lists.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ import numpy as np
 
 from imgrank.data.labelled import About, Labelled, Labels, ReadOptions, present
 from imgrank.data.layout import read_text
-from imgrank.data.split import Part, split_by_name
+from imgrank.data.split import Part, fold_by_name, split_by_name
 from imgrank.errors import DataError, UsageError
 
 __all__ = ["ABOUT", "FOLDS", "OLDEST", "YOUNGEST", "read"]
@@ -138,13 +137,9 @@ def _found(root: Path, options: ReadOptions) -> tuple[Path, list[Row]]:
     for name in names:
         known = NAME.fullmatch(name)
         assert known is not None
-        rows.append((name, known["person"], int(known["age"]), _fold(known["person"])))
+        person = known["person"]
+        rows.append((name, person, int(known["age"]), fold_by_name(person, "morph|0", FOLDS)))
     return folder, rows
-
-
-def _fold(person: str) -> int:
-    digest = hashlib.sha256(f"morph|0|{person}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") * FOLDS // 2**64
 
 
 def _parts(relatives: Sequence[str], folds: Sequence[int], tested: int) -> list[Part]:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["Part", "split_by_group", "split_by_name"]
+__all__ = ["Part", "fold_by_name", "split_by_group", "split_by_name"]
 
 Part = Literal["train", "validation", "test"]
 
@@ -40,8 +40,17 @@ def split_by_name(
     """
 
     def part(group: str) -> Part:
-        digest = hashlib.sha256(f"{salt}|{group}".encode()).digest()
-        place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
+        place = _place(group, salt) / 2**64  # uniform in [0, 1)
         return "test" if place < test else "validation" if place < test + validation else "train"
 
     return [part(group) for group in groups]
+
+
+def fold_by_name(group: str, salt: str, folds: int) -> int:
+    """The fold of a group, 0 to `folds` - 1, by its name alone, as for `split_by_name`."""
+    return _place(group, salt) * folds // 2**64
+
+
+def _place(group: str, salt: str) -> int:
+    """0 to 2^64 - 1, uniform."""
+    return int.from_bytes(hashlib.sha256(f"{salt}|{group}".encode()).digest()[:8], "big")

@@ -161,8 +161,8 @@ class Backbone:
 
         float16, whether fresh or kept by the store: a score never depends on which.
         take: what is taken of the tower instead, from normalised [B, 3, S, S].
-        Raises CheckpointError if an embedding is no number: such a score would look as if the
-        picture lacked what was asked for.
+        Raises CheckpointError if an embedding, or anything that is taken, is no number in float16:
+        such a score would look as if the picture lacked what was asked for.
         """
         pictures = list(pixels)
         run = self._encode if take is None else partial(self._encode, take=take)
@@ -187,7 +187,10 @@ class Backbone:
     def _encode(self, pixels: Sequence[Pixels], take: Take | None = None) -> list[Features]:
         tensors = self.image_features(np.stack(pixels), take)
         arrays = {name: value.half().cpu().numpy() for name, value in tensors.items()}
-        if not np.isfinite(arrays.get("pooled", 0)).all():
+        # Of a picture's features the rankers look at those that they read; what is taken of a tower
+        # goes into a training, where one infinity makes all weights NaN.
+        checked = [arrays["pooled"]] if take is None else arrays.values()
+        if not all(np.isfinite(array).all() for array in checked):
             raise CheckpointError(
                 f"the backbone {self.name} gives values that are no numbers: its weights are "
                 "damaged, or the precision is too low for them. Try --precision float32, or fetch "

@@ -395,3 +395,12 @@ def test_weights_that_are_no_numbers_are_refused(vit: Path, tmp_path: Path, tens
 
 def test_no_pictures_have_no_features(lite: Path) -> None:
     assert Backbone(lite).encode_images([]) == []
+
+
+def test_what_is_taken_of_a_tower_is_finite_in_float16(vit: Path) -> None:
+    backbone = Backbone(vit)
+    pixels = np.zeros((1, backbone.image_size, backbone.image_size, 3), np.uint8)
+    (found,) = backbone.encode_images(pixels, lambda x: {"map": torch.tensor([[65_504.0]])})
+    assert found["map"].tolist() == [65_504.0]
+    with pytest.raises(CheckpointError, match="no numbers"):
+        backbone.encode_images(pixels, lambda x: {"map": torch.tensor([[65_536.0]])})
