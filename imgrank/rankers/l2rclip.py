@@ -83,13 +83,14 @@ class L2RCLIPRanker:
         if refusal(self.name, self.tasks, query):
             return None
         facts = self.tasks[self.task]
+        ends = facts.get("range")
         return Answer(
             method="l2rclip",
             model=self.name,
             revision=str(self.config["weights"]["sha256"])[:12],
             prompt=self.ranks.template,
             unit=facts["unit"],
-            range=(self.ranks.values[0], self.ranks.values[-1]),
+            range=(ends[0], ends[1]) if ends else None,
             note=remarks(self.name, facts, query),
         )
 

@@ -72,7 +72,7 @@ def facts_of(
     task: dict[str, Any] = {
         "prompt": ranks.template,
         "unit": labels.unit,
-        "range": [ranks.values[0], ranks.values[-1]],
+        "range": list(labels.range or (ranks.values[0], ranks.values[-1])),
         "order": "descending",
         "ranks": ranks.to_dict(),
         **calibrated(problem, found),
