@@ -141,7 +141,8 @@ def features_of(
     digests = store.known_digests(files)
     done, missing = 0, list[ImageFile]()
     for file in files:
-        kept = {i: store.features(digests[file.path], i) for i in run.needs if file.path in digests}
+        digest = digests.get(file.path)
+        kept = {i: store.features(digest, i, names) for i, names in run.needs.items() if digest}
         if not kept or any(not names <= kept[i].keys() for i, names in run.needs.items()):
             missing.append(file)
             continue

@@ -142,16 +142,22 @@ class Store:
 
         return self._database.read(work, {})
 
-    def features(self, digest: bytes, source: str) -> dict[str, NDArray[Any]]:
-        """Arrays of one picture from one source, by name; {} if there are none."""
+    def features(
+        self, digest: bytes, source: str, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Arrays of one picture from one source, by name; {} if there are none.
+
+        names: only these; others, maybe large ones, are not read, and not noted as used.
+        """
+        some = "" if names is None else f" AND name IN {_marks(names)}"
 
         def work(db: sqlite3.Connection) -> dict[str, NDArray[Any]]:
             rows = db.execute(
                 "SELECT features.id, name, evictable, data, dtype, shape FROM features"
                 " JOIN feature_kinds ON feature_kinds.id = kind"
                 " JOIN feature_data ON feature_data.id = features.id"
-                " WHERE digest = ? AND source = ?",
-                (digest, source),
+                f" WHERE digest = ? AND source = ?{some}",
+                (digest, source, *(names or ())),
             ).fetchall()
             self._used.update((row[0], self._tick()) for row in rows if row[2])
             return {name: as_array(*stored) for _, name, _, *stored in rows}

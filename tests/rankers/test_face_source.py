@@ -207,3 +207,5 @@ def test_another_feature_of_known_faces_is_added(store: Store, two: Path) -> Non
     third = source(needs={"pooled", "grid"})
     run(store, third, two.parent)
     assert third.backbone.sizes == []
+    found = run(store, source(), two.parent)["two.png"].features[third.identity]
+    assert found.keys() == {"faces", "pooled"}  # grids may be large: none is read for nothing

@@ -187,6 +187,8 @@ def test_small_features_and_floats(store: Store) -> None:
     np.testing.assert_array_equal(store.features(A, "tiny")["pooled"], pooled)
     assert float(store.features(A, "measured")["brightness"]) == 0.25
     assert store.features(B, "tiny") == {}
+    assert store.features(A, "tiny", {"pooled", "grid"}).keys() == {"pooled"}
+    assert store.features(A, "tiny", {"grid"}) == store.features(A, "tiny", ()) == {}
     with pytest.raises(TypeError, match="objects"):
         store.put(Batch(features=[FeatureRow(A, "t", "x", np.array([None]))]))
 
