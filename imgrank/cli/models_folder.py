@@ -56,6 +56,8 @@ def verify(names: tuple[str, ...]) -> int:
 
 
 def _repair(entry: Entry) -> str:
+    from imgrank.models.registry import DETECTOR, listed
+
     if entry.where == "embedded":
         return "install imgrank again"
     if entry.origin is None or not entry.origin.repository:
@@ -64,6 +66,10 @@ def _repair(entry: Entry) -> str:
             return "put its folder there again, from where you had it"
         line = f"imgrank models import backbone {shlex.quote(from_where)} --name {entry.name}"
         return f"imgrank models remove {entry.name}, then {line}"
+    known = listed().get(entry.name)
+    own = known and (known.convert or known.kind == DETECTOR)  # only the list knows how to take it
+    if known and own and known.origin == entry.origin.origin:
+        return f"imgrank models remove {entry.name}, then imgrank models pull {entry.name}"
     wish = f"{entry.origin.origin}@{entry.origin.revision}"
     if entry.origin.origin.startswith("open_clip:"):
         wish = entry.origin.origin

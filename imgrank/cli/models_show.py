@@ -27,9 +27,14 @@ Examples:
   imgrank models info tiny-quality
   imgrank models info vit-b-32-256
 """
-GROUPS = (
-    (False, "Trained for a task"),
-    (True, "Backbones: they answer anything in words (zero-shot) and carry the models above"),
+GROUPS = (  # kind ("": all others), heading, title of the last column
+    ("", "Trained for a task", "answers"),
+    (
+        "backbone",
+        "Backbones: they answer anything in words (zero-shot) and carry the models above",
+        "good for",
+    ),
+    ("detector", "Face detectors: they answer nothing themselves", "good for"),
 )
 COLUMNS = ("model", "size", "licence", "state")
 LEAST = (19, 7, 10, 11)  # characters, so that both tables are one
@@ -82,7 +87,7 @@ def info(name: str, card: bool, as_json: bool) -> int:
     if as_json:
         from imgrank.models.checkpoint import read_config
 
-        own = known.folder is not None and known.kind not in ("backbone", "damaged")
+        own = known.folder is not None and known.kind not in ("backbone", "detector", "damaged")
         config = read_config(known.folder) if known.folder and own else {}
         click.echo(json.dumps({**row(known), "config": config}, indent=2))
         return 0
@@ -182,10 +187,14 @@ def show_tables(found: Sequence[Known], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    groups = [[each for each in found if (each.kind == "backbone") == own] for own, _ in GROUPS]
+    kinds = {kind for kind, _, _ in GROUPS}
+    groups = [
+        [each for each in found if kind == (each.kind if each.kind in kinds else "")]
+        for kind, _, _ in GROUPS
+    ]
     needed = max(sum(_widths(rows, narrow=False)) for rows in groups) + 11 + ROOM
     narrow = console.width < max(WIDE, needed)
-    for (backbones, heading), rows in zip(GROUPS, groups, strict=True):
+    for (_, heading, purpose), rows in zip(GROUPS, groups, strict=True):
         if not rows:
             continue
         widths = _widths(rows, narrow=narrow)
@@ -200,16 +209,16 @@ def show_tables(found: Sequence[Known], console: Console) -> None:
             table.add_column(title, justify=justify, width=width, overflow="fold")
         if not narrow:
             rest = console.width - sum(widths) - 11  # between the columns
-            table.add_column("good for" if backbones else "answers", max_width=rest)
+            table.add_column(purpose, max_width=rest)
         for known in rows:
             name, much, licence, state = cells[known.name]
-            purpose = [] if narrow else [_purpose(known)]
+            last = [] if narrow else [_purpose(known)]
             table.add_row(
                 Text(name, style="bold" if known.here else ""),
                 Text(much),
                 Text(licence, style="" if known.licence else "dim"),
                 Text(state, style=STYLES.get(known.state, "dim")),
-                *purpose,
+                *last,
             )
         console.print(Text(heading, style="bold"))
         console.print(table)

@@ -2,22 +2,27 @@
 
 Three detectors with one interface; `detector` takes the first of them that is on this machine:
 
-    yunet     the network of OpenCV's zoo (MIT, 233 kB), where a folder `yunet` among the user's
-              models holds its ONNX file; boxes and five landmarks
+    yunet     the network of OpenCV's zoo (MIT, 233 kB), where `imgrank models pull yunet` or the
+              user put its ONNX file; boxes and five landmarks
     hog       dlib's frontal face detector (Boost licence): histograms of oriented gradients and
               five linear filters (Dalal and Triggs 2005; King 2015), part of the library itself
     cascade   the boosted cascade that OpenCV 4 brings in its wheel (Viola and Jones 2001; Lienhart
               2002). OpenCV 5 brings none, so that the extra asks for OpenCV 4
 
-The last two need no download; they give the eyes too where OpenCV's eye cascade finds both.
+The last two need no download; they give the eyes too where OpenCV's eye cascade finds both. The
+libraries are imported by the first `detect`: until then, and so where all faces are known already,
+it is enough that they are installed.
 `python -m imgrank.evaluate.faces` measures all on pictures whose faces were boxed by hand. All
 coordinates are pixels of the upright picture that was given, x to the right and y downwards.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import math
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from imgrank.errors import MissingExtra, UsageError
+from imgrank.errors import CheckpointError, MissingExtra, UsageError
 
 __all__ = ["DETECTORS", "Detector", "Face", "detect", "detector"]
 
@@ -38,6 +43,13 @@ DETECTORS = ("yunet", "hog", "cascade")  # the better one first
 YUNET = "face_detection_yunet_2023mar.onnx"
 FACES_VERSION = 1
 """Part of every detector's identity: rises when the same pixels give other faces."""
+
+PACKAGES = {
+    "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless",
+            "opencv-contrib-python"),
+    "dlib": ("dlib-bin", "dlib"),
+}  # fmt: skip
+"""Module -> the names of packages that bring it."""
 
 SMALL = 320  # pixels of the longer side that every picture is enlarged to at least
 BORDER = 0.15  # of the longer side, repeated pixels around it: crops are cut close to the face
@@ -104,16 +116,21 @@ def detector(models: Path | None = None, name: str | None = None) -> Detector:
     """The best detector on this machine, or the one of this name.
 
     models: the folder of the user's models (`Settings.models_dir`), where YuNet may be.
-    Raises MissingExtra if no detector is installed, UsageError for a name that is not here.
+    Raises MissingExtra if no detector is installed, UsageError for a name that is not here. Imports
+    no library. Then `detect` raises MissingExtra if a library that is installed cannot be loaded,
+    and CheckpointError if OpenCV cannot use the file of YuNet.
     """
     if name not in (None, *DETECTORS):
         raise UsageError(f"There is no face detector '{name}'. There are: {', '.join(DETECTORS)}.")
     file = models / "yunet" / YUNET if models else None
-    here = file is not None and file.is_file()
-    if name == "yunet" and not here:
-        raise UsageError(f"The face detector yunet needs the file {file or YUNET}.")
-    if here and name in (None, "yunet"):
-        return _yunet(str(file))
+    if file and not file.is_file():
+        file = None
+    if name == "yunet" and not file:
+        raise UsageError(
+            f"The face detector yunet needs the file {YUNET}. Fetch it: imgrank models pull yunet"
+        )
+    if file and name in (None, "yunet"):
+        return _yunet(file, file.stat().st_mtime_ns)
     if name == "cascade":
         return _cascade()
     try:
@@ -135,16 +152,29 @@ def _cascade() -> Detector:
 
 
 @cache
-def _yunet(file: str) -> Detector:
-    return YuNetDetector(Path(file))
+def _yunet(file: Path, changed: int) -> Detector:
+    """changed: when the file did, so that another one of its name is read anew."""
+    return YuNetDetector(file)
 
 
-def _opencv() -> Any:
+def _version(module: str) -> str:
+    """Of a library, three numbers; it is not imported if pip put it here. Raises MissingExtra."""
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra("finding faces" + (" by dlib" if module == "dlib" else ""), "faces")
+    for package in PACKAGES[module]:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return ".".join(importlib.metadata.version(package).split(".")[:3])
+    return str(_library(module).__version__)
+
+
+def _library(module: str) -> Any:
+    """OpenCV ("cv2") or "dlib". Raises MissingExtra if it cannot be loaded."""
     try:
-        import cv2
+        return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtra("finding faces", "faces") from error
-    return cv2
+        raise MissingExtra(
+            f"finding faces ({module} cannot be loaded: {error})", "faces"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +189,9 @@ class _View:
         return ((x - self.border) / self.scale, (y - self.border) / self.scale)
 
 
-def _view(cv2: Any, image: Image.Image | Pixels, enlarge: float, most: int) -> _View:
+def _view(image: Image.Image | Pixels, enlarge: float, most: int) -> _View:
     """enlarge: factor.   most: pixels of the longer side, border not counted."""
+    cv2 = _library("cv2")
     if isinstance(image, Image.Image):
         image = np.asarray(image.convert("RGB"))
     height, width = image.shape[:2]
@@ -177,14 +208,14 @@ def _view(cv2: Any, image: Image.Image | Pixels, enlarge: float, most: int) -> _
 class _Classifiers:
     """OpenCV's classifiers, one of each for a thread: they keep the picture they search."""
 
-    def __init__(self, cv2: Any) -> None:
-        self._cv2 = cv2
+    def __init__(self) -> None:
         self._own = threading.local()
 
     def classifier(self, name: str) -> Any:
         if not hasattr(self._own, name):
-            path = Path(self._cv2.data.haarcascades) / f"haarcascade_{name}.xml"
-            setattr(self._own, name, self._cv2.CascadeClassifier(str(path)))
+            cv2 = _library("cv2")
+            path = Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"
+            setattr(self._own, name, cv2.CascadeClassifier(str(path)))
         return getattr(self._own, name)
 
     def face(self, view: _View, grey: Pixels, box: _Box, confidence: float) -> Face:
@@ -200,10 +231,11 @@ class _Classifiers:
 
     def _find(self, face: Pixels) -> tuple[Point, Point] | None:
         """Centres as fractions of the box, if there is one on each side and they are level."""
-        if not face.size or not hasattr(self._cv2, "CascadeClassifier"):  # OpenCV 5
+        cv2 = _library("cv2")
+        if not face.size or not hasattr(cv2, "CascadeClassifier"):  # OpenCV 5
             return None
         side, least, most = EYE_SIDE, round(0.14 * EYE_SIDE), round(0.36 * EYE_SIDE)
-        scaled = self._cv2.resize(face, (side, side), interpolation=self._cv2.INTER_LINEAR)
+        scaled = cv2.resize(face, (side, side), interpolation=cv2.INTER_LINEAR)
         boxes, counts = self.classifier("eye").detectMultiScale2(
             scaled[: round(0.6 * side)], 1.05, 3, 0, (least, least), (most, most)
         )
@@ -230,6 +262,12 @@ def _cut(pixels: Pixels, box: _Box) -> Pixels:
     return np.ascontiguousarray(pixels[np.ix_(rows, columns)])
 
 
+def _grey(view: _View) -> Pixels:
+    cv2 = _library("cv2")
+    grey: Pixels = cv2.cvtColor(view.pixels, cv2.COLOR_RGB2GRAY)
+    return grey
+
+
 def _sorted(faces: list[Face]) -> list[Face]:
     return sorted(faces, key=lambda face: (-face.size, face.x, face.y))
 
@@ -240,27 +278,17 @@ class HogDetector:
     name = "hog"
 
     def __init__(self) -> None:
-        try:
-            import dlib  # type: ignore[import-untyped, unused-ignore]
-        except ImportError as error:
-            raise MissingExtra("finding faces by dlib", "faces") from error
-        self._cv2 = _opencv()
-        self._dlib = dlib
-        self._cascades = _Classifiers(self._cv2)
+        versions = f"dlib-{_version('dlib')}-opencv-{_version('cv2')}"
+        self.identity = f"hog-{FACES_VERSION}-{versions}"
+        self._cascades = _Classifiers()
         self._own = threading.local()  # a detector keeps the picture it is searching
-
-    @property
-    def identity(self) -> str:
-        """See `Detector`."""
-        versions = f"dlib-{self._dlib.__version__}-opencv-{self._cv2.__version__}"
-        return f"hog-{FACES_VERSION}-{versions}"
 
     def detect(self, image: Image.Image | Pixels) -> list[Face]:
         """See `Detector`."""
-        view = _view(self._cv2, image, *HOG_SIDES)
-        grey = self._cv2.cvtColor(view.pixels, self._cv2.COLOR_RGB2GRAY)
+        view = _view(image, *HOG_SIDES)
         if not hasattr(self._own, "find"):
-            self._own.find = self._dlib.get_frontal_face_detector()
+            self._own.find = _library("dlib").get_frontal_face_detector()
+        grey = _grey(view)
         boxes, scores, _ = self._own.find.run(grey, 0, HOG_LEAST)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
@@ -276,20 +304,16 @@ class CascadeDetector:
     name = "cascade"
 
     def __init__(self) -> None:
-        self._cv2 = _opencv()
-        if not hasattr(self._cv2, "CascadeClassifier"):
-            raise MissingExtra(f"finding faces (not by OpenCV {self._cv2.__version__})", "faces")
-        self._cascades = _Classifiers(self._cv2)
-
-    @property
-    def identity(self) -> str:
-        """See `Detector`."""
-        return f"cascade-{FACES_VERSION}-opencv-{self._cv2.__version__}"
+        version = _version("cv2")
+        if int(version.partition(".")[0]) > 4:
+            raise MissingExtra(f"finding faces (not by OpenCV {version})", "faces")
+        self.identity = f"cascade-{FACES_VERSION}-opencv-{version}"
+        self._cascades = _Classifiers()
 
     def detect(self, image: Image.Image | Pixels) -> list[Face]:
         """See `Detector`."""
-        view = _view(self._cv2, image, *CASCADE_SIDES)
-        grey = self._cv2.cvtColor(view.pixels, self._cv2.COLOR_RGB2GRAY)
+        view = _view(image, *CASCADE_SIDES)
+        grey = _grey(view)
         boxes, counts = self._cascades.classifier("frontalface_alt").detectMultiScale2(
             grey, 1.1, NEIGHBOURS, 0, (CASCADE_BOX, CASCADE_BOX)
         )
@@ -307,22 +331,27 @@ class YuNetDetector:
     def __init__(self, file: Path) -> None:
         import hashlib
 
-        self._cv2 = _opencv()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        self.identity = f"yunet-{FACES_VERSION}-{digest}-opencv-{_version('cv2')}"
         self._file = file
-        self._digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
         self._own = threading.local()  # a network keeps its input's size
 
-    @property
-    def identity(self) -> str:
-        return f"yunet-{FACES_VERSION}-{self._digest}-opencv-{self._cv2.__version__}"
-
     def detect(self, image: Image.Image | Pixels) -> list[Face]:
-        view = _view(self._cv2, image, *YUNET_SIDES)
+        """See `Detector`. Raises CheckpointError if OpenCV cannot use the file."""
+        view = _view(image, *YUNET_SIDES)
+        cv2 = _library("cv2")
         height, width = view.pixels.shape[:2]
-        if not hasattr(self._own, "net"):
-            self._own.net = self._cv2.FaceDetectorYN.create(str(self._file), "", (width, height))
-        self._own.net.setInputSize((width, height))
-        _, rows = self._own.net.detect(view.pixels[:, :, ::-1].copy())  # it reads BGR
+        try:
+            if not hasattr(self._own, "net"):
+                self._own.net = cv2.FaceDetectorYN.create(str(self._file), "", (width, height))
+            self._own.net.setInputSize((width, height))
+            _, rows = self._own.net.detect(view.pixels[:, :, ::-1].copy())  # it reads BGR
+        except cv2.error as error:
+            raise CheckpointError(
+                f"OpenCV {cv2.__version__} cannot use {self._file} ({error.err}). `imgrank models "
+                "verify yunet` tells whether it is the file that was pulled; without it (`imgrank "
+                "models remove yunet`) faces are found by another detector."
+            ) from error
         faces = [_from_row(row, view) for row in (() if rows is None else rows)]
         return _sorted(faces)
 

@@ -18,6 +18,7 @@ from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import COMMIT
 from imgrank.models.registry import (
     DEFAULT_BACKBONE,
+    DETECTOR,
     EMBEDDED,
     Entry,
     Listed,
@@ -84,7 +85,7 @@ class Known:
 
     @property
     def here(self) -> bool:
-        """Whether a sort can use it."""
+        """Whether it can be used: by a sort, or, if it finds faces, by `imgrank age`."""
         return self.state in ("embedded", "here")
 
 
@@ -144,7 +145,9 @@ def _example(known: Known) -> str:
 
 
 def sort_line(known: Known) -> str:
-    """A command that sorts with a model that is here."""
+    """A command that uses a model that is here: a sort, but of a face detector."""
+    if known.kind == DETECTOR:
+        return "imgrank age PHOTOS"
     return f'imgrank sort PHOTOS "{_example(known)}" --model {shlex.quote(known.call)}'
 
 
@@ -169,7 +172,7 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         kind=entry.kind,
         state=state,
         tasks=entry.tasks,
-        use=known.use if known else "",
+        use=listed()[entry.name].use if known or entry.kind == DETECTOR else "",
         bytes=entry.size,
         licence=licence,
         research_only=bool(known and known.research_only) or research_only(licence),

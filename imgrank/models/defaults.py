@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imgrank.errors import ImgrankError, UsageError
-from imgrank.models.registry import Entry
+from imgrank.models.registry import DETECTOR, Entry
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
@@ -34,7 +34,12 @@ def check(entry: Entry, task: str) -> None:
 
 
 def keys_of(entry: Entry) -> list[str]:
-    """What a model becomes the default of: its known tasks, or `ELSE` if it has none."""
+    """What a model becomes the default of: its known tasks, or `ELSE` if it has none.
+
+    Raises UsageError for a face detector, which answers nothing.
+    """
+    if entry.kind == DETECTOR:
+        raise UsageError(f"{entry.name} answers nothing itself: `imgrank age` uses it unasked.")
     return [task for task in entry.tasks if task in tasks()] or [ELSE]
 
 

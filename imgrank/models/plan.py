@@ -22,8 +22,16 @@ from imgrank.models.hub import RemoteFile, Repository, look_up, refuse_offline
 from imgrank.models.hub_parts import arrived
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import ORIGIN, Origin, read_origin
-from imgrank.models.published import backbone_config, own_config
-from imgrank.models.registry import EMBEDDED, differences, find, listed, size_text
+from imgrank.models.published import backbone_config, detector_file, own_config
+from imgrank.models.registry import (
+    DETECTOR,
+    EMBEDDED,
+    differences,
+    find,
+    listed,
+    listed_as,
+    size_text,
+)
 from imgrank.models.resting import backbone_by_digest
 from imgrank.models.spec import CONFIG
 from imgrank.models.wish import (
@@ -43,10 +51,10 @@ class Plan:
     """What a pull will do.
 
     revision: the commit, 40 hex digits.   pinned: whether it was fixed before (by the wish, the
-    registry or the lock file).   asked: what it was resolved from.   kind: "backbone" or that of
-    the checkpoint.   bytes_to_fetch: of this model alone, less what an interrupted pull left.
-    needs: the backbone that a checkpoint names, if it is not here.   here: the folder, if there
-    is nothing to do.   config: of a backbone, as published or as OpenCLIP's tables give it.
+    registry or the lock file).   asked: what it was resolved from.   kind: "backbone", "detector"
+    or that of the checkpoint.   bytes_to_fetch: of this model alone, less what an interrupted pull
+    left.   needs: the backbone that a checkpoint names, if it is not here.   here: the folder, if
+    there is nothing to do.   config: of a backbone, as published or as OpenCLIP's tables give it.
     """
 
     wish: str
@@ -70,7 +78,7 @@ class Plan:
     @property
     def bytes_to_convert(self) -> int:
         """Written beside what is fetched, when that is no safetensors."""
-        if self.weights.endswith(".safetensors"):
+        if self.weights.endswith(".safetensors") or self.kind == DETECTOR:
             return 0
         return sum(file.bytes for file in self.files if file.name == self.weights)
 
@@ -167,7 +175,7 @@ def _nothing_to_do(
             f"{wish.name} is here at that revision, but damaged (imgrank models verify "
             f"{wish.name} says how). First imgrank models remove {wish.name}, then pull it again."
         )
-    config = entry.config  # {} of a backbone
+    config = entry.config  # {} of what is no checkpoint
     return Plan(
         wish.text,
         wish.name,
@@ -175,7 +183,7 @@ def _nothing_to_do(
         there.revision,
         pinned=True,
         licence=there.licence,
-        kind=str(config.get("kind", "backbone")),
+        kind=entry.kind,
         needs=_needs(config, wish.name, settings, allow_pickle),
         asked=wish.asked or "main",
         here=folder,
@@ -259,6 +267,8 @@ def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pick
         weights = choose_head(repository, wish.listed)
         needs = _needs_by_name(wish.listed.backbone, settings, allow_pickle)
         return _with(base, repository, wish.listed.kind, weights, (), needs=needs)
+    if wish.listed and wish.listed.kind == DETECTOR:
+        return _with(base, repository, DETECTOR, detector_file(wish.listed), ())
     if CONFIG in names or wish.architecture:
         weights, small = choose_backbone(repository, wish, allow_pickle)
         config = backbone_config(wish, repository)
@@ -268,10 +278,15 @@ def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pick
         small = tuple(name for name in (checkpoint.CONFIG, checkpoint.CARD) if name in names)
         needs = _needs(config, repository.name, settings, allow_pickle)
         return _with(base, repository, config["kind"], checkpoint.WEIGHTS, small, config, needs)
+    known = listed_as(f"hf:{wish.repository}")
     raise ModelUnavailable(
         f"{wish.repository} holds no model that imgrank can use: neither {CONFIG} (a backbone) "
-        f"nor {checkpoint.CONFIG} with {checkpoint.WEIGHTS} (a checkpoint). If OpenCLIP knows it "
-        "by a tag, pull it as open_clip:ARCHITECTURE/TAG."
+        f"nor {checkpoint.CONFIG} with {checkpoint.WEIGHTS} (a checkpoint). "
+        + (
+            f"By its name it can be pulled: imgrank models pull {known.name}"
+            if known
+            else "If OpenCLIP knows it by a tag, pull it as open_clip:ARCHITECTURE/TAG."
+        )
     )
 
 

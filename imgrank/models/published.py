@@ -15,10 +15,11 @@ from imgrank.errors import MissingExtra, ModelUnavailable
 from imgrank.models import checkpoint
 from imgrank.models.convert import tag_config
 from imgrank.models.hub import Repository, fetch
+from imgrank.models.registry import Listed
 from imgrank.models.spec import CONFIG
 from imgrank.models.wish import TOKENIZER, Wish
 
-__all__ = ["backbone_config", "own_config"]
+__all__ = ["backbone_config", "detector_file", "own_config"]
 
 SMALL = 1_000_000  # bytes: no config of a model is larger
 KINDS = ("adapter", "linear", "l2rclip")  # of checkpoints; `rankers/load.py` runs them
@@ -48,6 +49,14 @@ def backbone_config(wish: Wish, repository: Repository) -> dict[str, Any]:
         if importlib.util.find_spec("transformers") is None:
             raise MissingExtra(f"the tokenizer of {wish.text}", "siglip")
     return config
+
+
+def detector_file(known: Listed) -> str:
+    """The one file of a face detector: ONNX, which OpenCV alone opens. Raises MissingExtra."""
+    if importlib.util.find_spec("cv2") is None:
+        raise MissingExtra(f"the face detector {known.name}", "faces")
+    (name,) = known.files
+    return name
 
 
 def own_config(repository: Repository) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Files gather in a hidden folder beside the models, `.pull-NAME`. There each is compared with what
 the Hub, the registry and the lock file promise, a pickle or a head is converted, OpenCLIP loads a
-backbone once, a checkpoint is held against its backbone. Only then one rename makes it a model.
+backbone and OpenCV a face detector once, a checkpoint is held against its backbone. Only then one
+rename makes it a model.
 Whatever interrupts this (Ctrl-C, kill -9, a full disk, a server that lies) leaves no model behind;
 whole files of the hidden folder are not fetched again, and a large one goes on where it stopped.
 """
@@ -32,7 +33,7 @@ from imgrank.models.plan import (
     plan,
     staging,
 )
-from imgrank.models.registry import find
+from imgrank.models.registry import DETECTOR, find
 from imgrank.models.spec import CONFIG, RECORD, WEIGHTS, file_sha256
 from imgrank.settings import Settings
 
@@ -103,6 +104,8 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
         if found.kind == "backbone":
             _try_backbone(found, folder, notify)
             kept.pop(RECORD, None)  # describes this very folder, so it was written anew
+        elif found.kind == DETECTOR:
+            _try_detector(found, folder)
         else:
             _try_checkpoint(found, settings, folder)
         names = [path.name for path in folder.iterdir() if path.name not in (RECORD, ORIGIN)]
@@ -230,7 +233,7 @@ def _convert_head(found: Plan, settings: Settings, path: Path, folder: Path) -> 
 def _tidy(folder: Path, found: Plan) -> None:
     """Only what belongs to the model stays: nothing of the client's, of an earlier attempt."""
     keep = {file.name for file in found.files} | {CONFIG, *WEIGHTS}
-    if found.kind != "backbone":
+    if found.kind not in ("backbone", DETECTOR):
         keep = {checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.CARD}
     _only(folder, keep)
 
@@ -259,6 +262,23 @@ def _try_backbone(found: Plan, folder: Path, notify: Notify) -> None:
         shutil.rmtree(folder)
         raise ModelUnavailable(
             f"{found.repository} was fetched whole, but cannot be used: {error} Nothing was kept."
+        ) from error
+
+
+def _try_detector(found: Plan, folder: Path) -> None:
+    """Have OpenCV look for faces in an empty picture. Raises ModelUnavailable if it cannot."""
+    from PIL import Image
+
+    from imgrank.images.faces import YuNetDetector
+
+    try:
+        YuNetDetector(folder / found.weights).detect(Image.new("RGB", (64, 48)))
+    except CheckpointError as error:
+        shutil.rmtree(folder)
+        reason = str(getattr(error.__cause__, "err", error)).rstrip(".")
+        raise ModelUnavailable(
+            f"{found.repository} was fetched whole, but OpenCV cannot use it: {reason}. Nothing "
+            "was kept."
         ) from error
 
 

@@ -1,9 +1,9 @@
 """Which models there are: in the package, in the user's data folder, known by name. No torch.
 
-A model is a folder: a backbone (it holds `open_clip_config.json`) or a checkpoint that names one
-(`config.json`, see `models/checkpoint.py`). One that was pulled also holds `origin.json` (see
-`models/origin.py`). Folders of the user may be named by path. Hidden ones are half-done pulls,
-never models.
+A model is a folder: a backbone (it holds `open_clip_config.json`), a checkpoint that names one
+(`config.json`, see `models/checkpoint.py`), or a face detector, which has the name and the file of
+the list. One that was pulled also holds `origin.json` (see `models/origin.py`). Folders of the user
+may be named by path. Hidden ones are half-done pulls, never models.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from imgrank.models.spec import CONFIG, WEIGHTS, file_sha256, read_spec
 
 __all__ = [
     "DEFAULT_BACKBONE",
+    "DETECTOR",
     "EMBEDDED",
     "Entry",
     "Listed",
@@ -44,6 +45,7 @@ __all__ = [
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 REGISTRY = Path(__file__).with_name("registry.toml")
+DETECTOR = "detector"
 ANSWERS = "answers"  # the one table of that file which is no model
 DEFAULT_BACKBONE = "tiny"
 REMOTE = ("hf:", "open_clip:")
@@ -108,7 +110,8 @@ class Entry:
     """A model that is on this machine.
 
     name: of its folder, or, if that was given by path, what its config says.
-    kind: "backbone", the checkpoint's kind ("adapter", ...), or "damaged", with the problem.
+    kind: "backbone", the checkpoint's kind ("adapter", ...), "detector", or "damaged", with the
+    problem.
     tasks: task key -> what its config records (prompt, unit, range, measured quality).
     origin: of one that was pulled or imported, else None.
     """
@@ -318,6 +321,8 @@ def differences(entry: Entry, digest: Callable[[Path], str] = file_sha256) -> li
         except CheckpointError as error:
             return [str(error).rstrip(".")]
         own = {spec.weights: spec.weights_sha256}
+    elif entry.kind == DETECTOR:
+        own = {}
     else:
         own = {entry.folder / OWN_WEIGHTS: entry.config["weights"]["sha256"]}
     found = []
@@ -356,6 +361,9 @@ def _entry(folder: Path, *, named: bool) -> Entry | None:
         config = read_config(folder)
         name = folder.name if named else str(config["name"])
         return Entry(name, config["kind"], folder, where, config, origin)
+    known = listed().get(folder.name)
+    if known and known.kind == DETECTOR and all((folder / n).is_file() for n in known.files):
+        return Entry(folder.name, DETECTOR, folder, where, origin=origin)
     return None
 
 
@@ -370,7 +378,7 @@ def _check_sizes(folder: Path, origin: Origin | None) -> None:
     """The quick part of `differences`, for every use: a cut-off file is seen without reading it."""
     for name, facts in origin.files.items() if origin else ():
         path, size = folder / name, facts.get("bytes")
-        if path.suffix == ".safetensors" and size and path.is_file():
+        if path.suffix in (".safetensors", ".onnx") and size and path.is_file():
             has = path.stat().st_size
             if has != size:
                 raise CheckpointError(

@@ -18,7 +18,7 @@ from pathlib import Path
 from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models.hub import Repository
 from imgrank.models.origin import COMMIT
-from imgrank.models.registry import EMBEDDED, Listed, listed, tags_of
+from imgrank.models.registry import DETECTOR, EMBEDDED, Listed, listed, tags_of
 from imgrank.models.spec import CONFIG, RECORD, WEIGHTS
 
 __all__ = [
@@ -146,6 +146,8 @@ def _parse(text: str, name: str | None) -> Wish:
         raise ModelUnavailable(
             f"'{text}' cannot be pulled: {known.unpublished or 'nobody has published it'}."
         )
+    if known.kind == DETECTOR and name not in (None, text):
+        raise UsageError(f"'{text}' is found by this very name: pull it without --as.")
     return Wish(
         text,
         name or text,

@@ -20,7 +20,14 @@ from typing import get_args
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
 from imgrank.models.defaults import check_keys
-from imgrank.models.registry import DEFAULT_BACKBONE, Entry, answering, entries, find
+from imgrank.models.registry import (
+    DEFAULT_BACKBONE,
+    DETECTOR,
+    Entry,
+    answering,
+    entries,
+    find,
+)
 from imgrank.models.resting import way_to
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
@@ -63,7 +70,7 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
     CheckpointError if its folder cannot be used.
     """
     settings = settings or load_settings()
-    entry = find(name, settings.models_dir)
+    entry = _answering(name, settings)
     if entry.kind == "backbone":
         return PromptRanker(
             backbone_source(entry.folder, settings.device, precision=settings.precision)
@@ -75,6 +82,16 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
     if entry.kind == "l2rclip":
         return _levels_of(entry, settings)
     raise ModelUnavailable(f"'{name}' is of a kind this version cannot run: {entry.kind}.")
+
+
+def _answering(name: str, settings: Settings) -> Entry:
+    entry = find(name, settings.models_dir)
+    if entry.kind == DETECTOR:
+        raise UsageError(
+            f"{name} finds faces and answers nothing itself: `imgrank age` uses it without being "
+            "asked. Leave --model away, or name another model (imgrank models list)."
+        )
+    return entry
 
 
 def load_levels(task: str, settings: Settings, model: str | None = None) -> L2RCLIPRanker:
@@ -112,7 +129,7 @@ def _levels_of(entry: Entry, settings: Settings) -> L2RCLIPRanker:
 
 def load_source(name: str | None, settings: Settings) -> BackboneSource:
     """The backbone that `imgrank index` fills the store for: of a model, or the embedded one."""
-    entry = find(name or DEFAULT_BACKBONE, settings.models_dir)
+    entry = _answering(name or DEFAULT_BACKBONE, settings)
     if entry.kind == "backbone":
         return backbone_source(entry.folder, settings.device, precision=settings.precision)
     return _backbone_of(entry, settings)

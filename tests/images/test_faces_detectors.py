@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from imgrank.errors import MissingExtra, UsageError
+from imgrank.errors import CheckpointError, MissingExtra, UsageError
 from imgrank.images import faces
 from imgrank.images.faces import CascadeDetector, Face, YuNetDetector, detect, detector
 
@@ -123,7 +124,7 @@ def test_the_better_detector_is_taken_and_its_identity_names_what_it_is(tmp_path
 def test_names_that_are_not_here(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no face detector 'mtcnn'\. There are: yunet, hog, casc"):
         detector(None, "mtcnn")
-    with pytest.raises(UsageError, match=r"yunet needs the file .*face_detection_yunet_2023mar"):
+    with pytest.raises(UsageError, match=r"the file face_detection_yunet_2023mar.*pull yunet$"):
         detector(tmp_path, "yunet")
 
 
@@ -146,7 +147,8 @@ def test_opencv_5_has_no_cascade_but_dlib_finds_faces_without_eyes(
     import cv2
 
     monkeypatch.delattr(cv2, "CascadeClassifier")
-    with pytest.raises(MissingExtra, match="not by OpenCV"):
+    monkeypatch.setattr(faces, "_version", lambda module: "5.0.0")
+    with pytest.raises(MissingExtra, match=r"not by OpenCV 5\.0\.0"):
         CascadeDetector()
     (face,) = detector().detect(drawn(100, (400, 300), (150, 80)))
     assert face.eyes is None
@@ -194,6 +196,77 @@ def test_a_yunet_file_among_the_models_is_taken_and_its_rows_are_read(
     assert second.confidence == 0.75
     assert seen[0][200, 300].tolist() == [0, 0, 200]  # it reads blue first
     assert detector(tmp_path, "cascade").name == "cascade"
+
+
+def test_opencv_itself_reads_a_file_of_this_kind(tmp_path: Path, fresh: None) -> None:
+    """Made-up weights: in 320 + 2 x 48 pixels the cell of the face begins at (128, 160)."""
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    from yunet_file import yunet_file
+
+    (tmp_path / "yunet").mkdir()
+    (tmp_path / "yunet" / faces.YUNET).write_bytes(yunet_file())
+    pixels = np.zeros((320, 320, 3), np.uint8)
+    pixels[112:144, 80:112, 0] = 255
+    (face,) = detector(tmp_path).detect(pixels)
+    assert (face.x, face.y, face.width, face.height) == (48, 80, 64, 64)
+    assert face.eyes == ((64, 104), (96, 104))
+    assert face.landmarks == ((64, 104), (96, 104), (80, 112), (72, 128), (88, 128))
+    assert detector(tmp_path).detect(pixels[:, :, ::-1]) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"no network", bytes(4000)])
+def test_a_file_that_opencv_cannot_read_is_told_at_the_first_picture(
+    tmp_path: Path, fresh: None, data: bytes
+) -> None:
+    path = tmp_path / "yunet" / faces.YUNET
+    path.parent.mkdir()
+    path.write_bytes(data)
+    found = detector(tmp_path)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"verify yunet`.*models remove yunet`") as caught:
+            found.detect(np.zeros((40, 40, 3), np.uint8))
+        assert str(path) in str(caught.value)
+
+
+def test_a_library_that_does_not_load_is_told_at_the_first_picture(
+    monkeypatch: pytest.MonkeyPatch, fresh: None
+) -> None:
+    found = detector(None, "cascade")
+
+    def broken(name: str) -> None:
+        raise ImportError("libGL.so.1: cannot open")
+
+    monkeypatch.setattr(faces.importlib, "import_module", broken)
+    with pytest.raises(MissingExtra, match=r"cv2 cannot be loaded: libGL.*imgrank\[faces\]"):
+        found.detect(np.zeros((40, 40, 3), np.uint8))
+
+
+def test_a_library_without_a_package_of_pip_is_asked_itself(
+    monkeypatch: pytest.MonkeyPatch, fresh: None
+) -> None:
+    usual = detector().identity
+    faces._hog.cache_clear()
+    monkeypatch.setattr(faces, "PACKAGES", {"cv2": ("no-such-package",), "dlib": ()})
+    assert detector().identity == usual
+
+
+ASK = """
+import sys
+from pathlib import Path
+from imgrank.images.faces import DETECTORS, detector
+print(detector().name, *(detector(Path(sys.argv[1]), name).identity for name in DETECTORS))
+print([m for m in ("cv2", "dlib", "torch") if m in sys.modules])
+"""
+
+
+def test_which_detector_it_is_and_its_identity_load_no_library(tmp_path: Path) -> None:
+    (tmp_path / "yunet").mkdir()
+    (tmp_path / "yunet" / faces.YUNET).write_bytes(b"weights")
+    out = subprocess.run(
+        [sys.executable, "-c", ASK, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    known = [detector(tmp_path, name).identity for name in faces.DETECTORS]
+    assert out.stdout.splitlines() == [" ".join(["hog", *known]), "[]"], out.stderr
 
 
 SHA_OF_WEIGHTS = "9a129038d9a0"
