@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -28,6 +29,7 @@ from imgrank.cli.age import age as command
 from imgrank.errors import CheckpointError, MissingExtra
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_ranker
+from imgrank.results.estimate import Estimate
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 Run = Callable[..., Result]
@@ -209,27 +211,34 @@ def test_a_second_run_opens_no_file_and_looks_for_no_face(
     assert detector.calls == 4
 
 
-KNOWN = """
-import sys
+PAINTED_TOO = """
 import imgrank.estimates.age as ages
-from imgrank import Options, age
 from face_pictures import PaintedFaces
 ages.detector = lambda models: PaintedFaces()
+"""
+KNOWN = """
+import sys
+from imgrank import Options, age
 rows = age(sys.argv[1], options=Options(sys.argv[2])).rows
-print(len(rows), [m for m in ("torch", "open_clip", "cv2") if m in sys.modules])
+print(len(rows), [m for m in ("torch", "open_clip", "cv2", "dlib") if m in sys.modules])
 """
 
 
-def test_known_faces_import_no_torch(album: Path, model: Path, home: Path) -> None:
-    imgrank.age(album, options=imgrank.Options(str(model)))
+def elsewhere(code: str, photos: Path, model: Path, home: Path) -> str:
+    """What another process prints that has the same store."""
     place = {"IMGRANK_HOME": str(home), "PYTHONPATH": str(Path(__file__).parent)}
     out = subprocess.run(
-        [sys.executable, "-c", KNOWN, str(album), str(model)],
+        [sys.executable, "-c", code, str(photos), str(model)],
         capture_output=True,
         text=True,
         env={**os.environ, **place},
     )
-    assert out.stdout.strip() == "5 []", out.stderr
+    return out.stdout.strip() or out.stderr
+
+
+def test_known_faces_import_no_torch(album: Path, model: Path, home: Path) -> None:
+    imgrank.age(album, options=imgrank.Options(str(model)))
+    assert elsewhere(PAINTED_TOO + KNOWN, album, model, home) == "5 []"
 
 
 def test_an_interrupt_keeps_what_was_computed(tmp_path: Path, model: Path) -> None:
@@ -345,8 +354,17 @@ def test_crowds_go_through_the_ranker_in_parts(
 ) -> None:
     options = imgrank.Options(str(model))
     whole = imgrank.age(album, options=options).rows
-    monkeypatch.setattr(ages, "AT_ONCE", 1)
+    seen: list[int] = []
+    rows_of = ages._rows
+
+    def counted(pictures: list[Any], *given: Any) -> Iterator[Estimate]:
+        seen.append(len(pictures))
+        return rows_of(pictures, *given)
+
+    monkeypatch.setattr(ages, "_rows", counted)
+    monkeypatch.setattr(ages, "AT_ONCE", 2)
     parts = imgrank.age(album, options=options).rows
+    assert seen == [2, 2]  # pictures with no face, two faces; one face, one that is unsure
     assert [(row.path, row.face) for row in parts] == [(row.path, row.face) for row in whole]
     assert [row.value for row in parts if row.face] == pytest.approx(
         [row.value for row in whole if row.face]
@@ -356,7 +374,7 @@ def test_crowds_go_through_the_ranker_in_parts(
 # ---- the real detector ---------------------------------------------------------------------------
 
 
-def test_a_real_face(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_face(model: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cv2", reason="the extra `faces` is not installed")
     monkeypatch.setattr(ages, "detector", faces.detector)
     found = imgrank.age(PHOTOS / "astronaut.jpg", options=imgrank.Options(str(model)))
@@ -366,3 +384,5 @@ def test_a_real_face(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not row.box.cropped
     assert row.box.x < 204 < 242 < row.box.x + row.box.width < 320
     assert 40 < row.box.y < 108 < row.box.y + row.box.height < 220
+    # Once it is known, neither the tower nor the detector's library is loaded.
+    assert elsewhere(KNOWN, PHOTOS / "astronaut.jpg", model, home) == "1 []"

@@ -52,7 +52,8 @@ an age of 29.6 is called 30."""
 _NOWHERE = Path()
 
 AT_ONCE = 64
-"""Faces that a ranker sees at once, or as many as the last picture has more."""
+"""Faces that a ranker sees at once, or as many as the last picture has more; a picture without a
+face counts as one, so that a folder of landscapes does not pile up."""
 
 
 def age(
@@ -89,13 +90,9 @@ def age(
             threads=settings.threads,
             progress=options.progress,
         )
-        pictures: list[tuple[Path, Features]] = []
-        for picture in reading.pictures(found):
-            pictures.append((picture.path, picture.features[source.identity]))
-            if sum(len(features[FACES]) for _, features in pictures) >= AT_ONCE:
-                reading.rows += _rows(pictures, job.ranker, query, faces, min_confidence)
-                pictures = []
-        reading.rows += _rows(pictures, job.ranker, query, faces, min_confidence)
+        pictures = ((item.path, item.features[source.identity]) for item in reading.pictures(found))
+        for some in _batches(pictures):
+            reading.rows += _rows(some, job.ranker, query, faces, min_confidence)
     model = estimator("age", job.answer, job.ranker, faces=True)
     return reading.found(model, options, backbone)
 
@@ -127,6 +124,19 @@ def _geometry(ranker: Ranker) -> CropGeometry:
 
 
 # ---- from features to rows -----------------------------------------------------------------------
+
+
+def _batches(pictures: Iterable[tuple[Path, Features]]) -> Iterator[list[tuple[Path, Features]]]:
+    some: list[tuple[Path, Features]] = []
+    waiting = 0
+    for path, features in pictures:
+        some.append((path, features))
+        waiting += max(1, len(features[FACES]))
+        if waiting >= AT_ONCE:
+            yield some
+            some, waiting = [], 0
+    if some:
+        yield some
 
 
 def _rows(
