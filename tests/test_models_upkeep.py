@@ -279,7 +279,7 @@ def test_doctor_tells_how_the_hub_would_be_reached(
     assert "password" not in result.stdout
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert json.loads(run("doctor", "--json").stdout)["hub"]["access"] == "off, by HF_HUB_OFFLINE"
-    assert {"onnx", "siglip"} <= json.loads(result.stdout)["extras"].keys()
+    assert {"onnx", "siglip", "faces"} <= json.loads(result.stdout)["extras"].keys()
 
 
 def test_doctor_goes_on_where_config_or_lock_file_are_damaged(run: Run, home: Path) -> None:

@@ -25,6 +25,7 @@ Examples:
 """
 
 EXTRAS = {
+    "faces": "cv2",
     "heic": "pillow_heif",
     "raw": "rawpy",
     "train": "scipy",

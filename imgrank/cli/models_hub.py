@@ -10,6 +10,7 @@ import click
 
 from imgrank.cli.asking import agreed
 from imgrank.cli.options import Notices
+from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
     from imgrank.models.plan import Plan
@@ -162,7 +163,7 @@ def _of_plan(found: Plan, settings: Settings) -> list[tuple[str, str]]:
 
 
 def _warnings(found: Plan) -> list[str]:
-    from imgrank.models.registry import restricted
+    from imgrank.models.licence import restricted
 
     texts = list(found.warnings)
     if restricted(found.licence) and not any("research" in text for text in texts):
@@ -208,7 +209,8 @@ def _show(rows: list[tuple[str, str]], say: Callable[[str], Any]) -> None:
 
 def _agreed(found: Plan) -> bool:
     """The question. Raises UsageError where nobody can be asked."""
-    from imgrank.models.registry import restricted, size_text
+    from imgrank.models.licence import restricted
+    from imgrank.models.registry import size_text
 
     plans = [found, *([found.needs] if found.needs else [])]
     size = size_text(sum(plan.bytes_to_fetch for plan in plans))
@@ -264,11 +266,13 @@ def push(
     from imgrank.models.catalogue import describe
     from imgrank.models.push import push as publish
     from imgrank.models.push import remarks
-    from imgrank.models.registry import find, size_text
+    from imgrank.models.registry import DETECTOR, find, size_text
     from imgrank.settings import load_settings
 
     settings = load_settings(offline=offline)
     entry = find(name, settings.models_dir)
+    if entry.kind == DETECTOR:
+        raise UsageError(f"{entry.name} is published already: imgrank models pull {entry.name}")
     target = repository.removeprefix("hf:")
     with Transfer(quiet) as transfer:
         licence = describe(name, settings).licence or "unknown"

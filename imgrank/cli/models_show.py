@@ -248,7 +248,7 @@ def _short_licence(known: Known) -> str:
 def _purpose(known: Known) -> Any:
     from rich.text import Text
 
-    from imgrank.models.registry import restricted
+    from imgrank.models.licence import restricted
 
     broken = known.state in ("damaged", "no backbone")
     text = known.problem if broken else answers(known)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
+from imgrank.models.licence import research_only
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import COMMIT
 from imgrank.models.registry import (
@@ -26,7 +27,6 @@ from imgrank.models.registry import (
     find,
     listed,
     listed_as,
-    research_only,
 )
 from imgrank.models.resting import lacking, way_to
 from imgrank.models.spec import read_spec

@@ -8,7 +8,6 @@ may be named by path. Hidden ones are half-done pulls, never models.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -35,8 +34,6 @@ __all__ = [
     "find",
     "listed",
     "listed_as",
-    "research_only",
-    "restricted",
     "same_origin",
     "size_text",
     "tags_of",
@@ -49,10 +46,6 @@ DETECTOR = "detector"
 ANSWERS = "answers"  # the one table of that file which is no model
 DEFAULT_BACKBONE = "tiny"
 REMOTE = ("hf:", "open_clip:")
-_RESEARCH = re.compile(
-    r"\bresearch\b.*\bonly\b|\bonly\b.*\bresearch\b|\bnon-?commercial research\b"
-)
-_RESTRICTED = re.compile(r"\b(nc|non-?commercial|research|amlr|ascl)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +103,7 @@ class Entry:
     """A model that is on this machine.
 
     name: of its folder, or, if that was given by path, what its config says.
-    kind: "backbone", the checkpoint's kind ("adapter", ...), "detector", or "damaged", with the
-    problem.
+    kind: "backbone", "detector", a checkpoint's ("adapter", ...), or "damaged", with the problem.
     tasks: task key -> what its config records (prompt, unit, range, measured quality).
     origin: of one that was pulled or imported, else None.
     """
@@ -270,16 +262,6 @@ def listed_as(wish: str) -> Listed | None:
     return listed().get(wish)
 
 
-def restricted(licence: str) -> bool:
-    """Whether a licence's name says that some uses are forbidden: "cc-by-nc-4.0", "apple-amlr"."""
-    return _RESTRICTED.search(licence.lower()) is not None
-
-
-def research_only(licence: str) -> bool:
-    """Whether a licence's own words allow research alone: "research only; rests on ..."."""
-    return _RESEARCH.search(licence.lower()) is not None
-
-
 def size_text(count: int) -> str:
     """Bytes for people: 1410000000 -> "1.4 GB", 19161538 -> "19.2 MB", 300000000 -> "300 MB"."""
     if count >= 1e9:
@@ -335,8 +317,16 @@ def differences(entry: Entry, digest: Callable[[Path], str] = file_sha256) -> li
     return found
 
 
+def _detector_file(name: str) -> str:
+    """Of the face detector that the list has by this name, "" if it has none."""
+    known = listed().get(name)
+    return next(iter(known.files)) if known and known.kind == DETECTOR else ""
+
+
 def _no_model(folder: Path) -> str:
-    text = f"{folder} is no model: it holds neither config.json nor {CONFIG}."
+    file = _detector_file(folder.name)
+    holds = f"no {file}" if file else f"neither config.json nor {CONFIG}"
+    text = f"{folder} is no model: it holds {holds}."
     return f"{text} {_again(folder)}" if (folder / ORIGIN).is_file() else text
 
 
@@ -361,8 +351,7 @@ def _entry(folder: Path, *, named: bool) -> Entry | None:
         config = read_config(folder)
         name = folder.name if named else str(config["name"])
         return Entry(name, config["kind"], folder, where, config, origin)
-    known = listed().get(folder.name)
-    if known and known.kind == DETECTOR and all((folder / n).is_file() for n in known.files):
+    if (file := _detector_file(folder.name)) and (folder / file).is_file():
         return Entry(folder.name, DETECTOR, folder, where, origin=origin)
     return None
 

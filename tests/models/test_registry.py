@@ -13,6 +13,7 @@ import open_clip
 import pytest
 
 from imgrank.errors import CheckpointError, ModelUnavailable
+from imgrank.models.licence import research_only
 from imgrank.models.registry import (
     EMBEDDED,
     absent,
@@ -20,7 +21,6 @@ from imgrank.models.registry import (
     entries,
     find,
     listed,
-    research_only,
     size_text,
     verify,
 )
