@@ -26,7 +26,7 @@ import imgrank.images.faces as faces
 import imgrank.pipeline as pipeline
 from imgrank.cli import main
 from imgrank.cli.age import age as command
-from imgrank.errors import CheckpointError, MissingExtra
+from imgrank.errors import CheckpointError, MissingExtra, UsageError
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_ranker
 from imgrank.results.estimate import Estimate
@@ -193,6 +193,14 @@ def test_the_command_and_the_function_count_the_same_faces(album: Path, model: P
     assert default == ages.MIN_CONFIDENCE
     found = imgrank.age(album, options=imgrank.Options(str(model)))
     assert [row.status for row in found.rows] == ["no_face", "ok", "ok", "ok", "no_face"]
+
+
+@pytest.mark.parametrize("given", ["nan", "-0.1", "1.1", "inf"])
+def test_a_confidence_that_is_none_is_refused(run: Run, album: Path, given: str) -> None:
+    with pytest.raises(UsageError, match="does not lie between 0 and 1"):
+        imgrank.age(album, min_confidence=float(given))
+    result = run(album, "--min-confidence", given)
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 # ---- the store -----------------------------------------------------------------------------------

@@ -64,7 +64,8 @@ def age(
     which faces. It is not for decisions about people.
 
     Faces are found by the extra: pip install 'imgrank[faces]'. Without it every picture is taken
-    as the crop of one face.
+    as the crop of one face. `imgrank models pull yunet` fetches another detector, which is then
+    used. Ages of faces below about 50 pixels are worth little.
     """
     from imgrank.estimates.age import age as estimate
     from imgrank.results.estimates import write_estimates

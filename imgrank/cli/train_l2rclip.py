@@ -21,7 +21,7 @@ __all__ = ["l2rclip"]
 EXAMPLES = """\b
 Examples:
   imgrank train l2rclip --list
-  imgrank train l2rclip --data oldnyc --root DATA --baseline context --out runs/decade  # needs DATA
+  imgrank train l2rclip --data oldnyc --root ./oldnyc --out runs/decade  # needs a folder of yours
 """
 BASELINES = click.Choice(("context", "interpolation", "vanilla"))
 

@@ -25,6 +25,7 @@ class Reader:
     made: in one line, what is made of other sets' pictures; "" for a published set.
     of: the sets whose folders a made one reads; of several it takes the folder that holds them.
     files: whether it reads any; a set that is drawn takes no notice of its folder.
+    table: whether its folder may be a file, the table itself.
     """
 
     module: str
@@ -33,6 +34,7 @@ class Reader:
     of: tuple[str, ...] = ()
     about: str = "ABOUT"
     files: bool = True
+    table: bool = False
 
 
 CATALOGUE: Mapping[str, Reader] = {
@@ -52,7 +54,7 @@ CATALOGUE: Mapping[str, Reader] = {
         )
         for name in ("animals", "nature", "people", "urban")
     },
-    "csv": Reader("table"),
+    "csv": Reader("table", table=True),
     "agiqa3k": Reader("agiqa3k"),
     "agiqa3k-views": Reader(
         "agiqa3k",
@@ -126,8 +128,8 @@ def place(name: str, root: Path) -> Path:
 def read(name: str, root: Path, options: ReadOptions | None = None) -> Labelled:
     """A data set from its folder, see `place`.
 
-    Raises UsageError for an unknown name, DataError if the folder is missing, wrong or incomplete;
-    it says where the set comes from and how to lay it out.
+    Raises UsageError for an unknown name, DataError if the folder is missing, no folder, wrong or
+    incomplete; it says where the set comes from and how to lay it out.
     """
     found = reader(name)
     function: Callable[[Path, ReadOptions], Labelled]
@@ -135,6 +137,8 @@ def read(name: str, root: Path, options: ReadOptions | None = None) -> Labelled:
     folder = place(name, root)
     if found.files and not folder.exists():
         raise DataError(f"{name}: there is no folder {root / name}.\n{how_to_get(name)}")
+    if found.files and not found.table and not folder.is_dir():
+        raise DataError(f"{name}: {folder} is a file, not a folder.\n{how_to_get(name)}")
     try:
         return function(folder, options or ReadOptions())
     except DataError as error:

@@ -66,7 +66,8 @@ def read(root: Path, options: ReadOptions) -> Labelled:
     """The age of all pictures; fold `options.fold` is the test part.
 
     Raises UsageError for a fold that there is not; DataError if there is no picture, a list is
-    missing or damaged, or (unless `options.partial`) names a picture that is not there.
+    missing or damaged, (unless `options.partial`) names a picture that is not there, or if a
+    picture is listed twice.
     """
     if not 0 <= options.fold < FOLDS:
         raise UsageError(f"morph has the folds 0 to {FOLDS - 1}, not {options.fold}.")
@@ -117,6 +118,10 @@ def _listed(root: Path, pattern: str) -> list[Row]:
             rows.append((name, known["person"], int(age), fold))
     if not rows:
         raise DataError(f"{root / pattern.format(0)} and the other lists name no picture.")
+    if twice := len(rows) - len({name for name, *_ in rows}):
+        raise DataError(
+            f"{root / pattern.format(0)} and the other lists name {twice} pictures twice."
+        )
     return rows
 
 

@@ -67,9 +67,12 @@ def age(
 
     Rows are by path, then by face, the largest first; a picture without a face is one row.
     min_confidence: of the detector, 0 to 1; faces that it is less sure of do not count.
-    Raises UsageError for a missing path or a model that gives no years, NothingReadable if no
-    picture could be read, ModelUnavailable if a named model is not here.
+    Raises UsageError for a missing path, a min_confidence that is none or a model that gives no
+    years, NothingReadable if no picture could be read, ModelUnavailable if a named model is not
+    here.
     """
+    if not 0 <= min_confidence <= 1:  # not a number compares false
+        raise UsageError(f"--min-confidence {min_confidence:g} does not lie between 0 and 1.")
     options = options or Options()
     settings = options.settings or load_settings()
     query = parse("by age")

@@ -32,6 +32,7 @@ from imgrank.data.distortions import find_photographs
 from imgrank.errors import ImgrankError, UsageError
 from imgrank.images.colour import chroma
 from imgrank.images.decode import decode
+from imgrank.images.reading import Unreadable, read_file
 from imgrank.rankers.domain import Outside
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import load_ranker
@@ -108,7 +109,8 @@ def measure(
 ) -> dict[str, Refused]:
     """Title -> what is refused of these pictures. Raises DataError, UsageError.
 
-    most: pictures of each kind, evenly chosen; 0: all.
+    most: pictures of each kind, evenly chosen; 0: all.   One that cannot be read is reported and
+    does not count.
     """
     if ranker.domain is None:
         raise UsageError(f"{ranker.name} does not say what it was trained on: it refuses nothing.")
@@ -120,14 +122,14 @@ def measure(
         report(out[title].line(title))
 
     report(HEAD)
-    paths = _some([held.paths[row] for row in held.rows("test")], most)
+    paths = list(_chromas(_some([held.paths[row] for row in held.rows("test")], most), report))
     add(f"{data}, test", _files(paths))
     for name, version in VERSIONS.items():
         add(f"{data}, test, {name}", _files(paths, version))
     for name in MODERN:
-        files = _some(find_photographs([root / name / "images"]), most)
-        tinted = [path for path in files if chroma(path.read_bytes()) > COLOURLESS]
-        plain = sorted(set(files) - set(tinted))
+        found = _chromas(_some(find_photographs([root / name / "images"]), most), report)
+        tinted = [path for path, colour in found.items() if colour > COLOURLESS]
+        plain = [path for path, colour in found.items() if colour <= COLOURLESS]
         add(f"{name}, in colour", _files(tinted))
         add(f"{name}, those made grey", _files(tinted, _grey))
         if plain:
@@ -137,6 +139,17 @@ def measure(
 
 def _some(paths: Sequence[Path], most: int) -> list[Path]:
     return list(paths[:: max(1, -(-len(paths) // most))] if most else paths)
+
+
+def _chromas(paths: Iterable[Path], report: Report) -> dict[Path, float]:
+    """Of those that can be read; the others are reported."""
+    found: dict[Path, float] = {}
+    for path in paths:
+        try:
+            found[path] = chroma(read_file(path))
+        except Unreadable as error:
+            report(f"left out: {path}: {error}")
+    return found
 
 
 def _files(

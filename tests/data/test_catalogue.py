@@ -118,6 +118,17 @@ def test_the_missing_folder_is_named(tmp_path: Path) -> None:
         catalogue.read("coco", tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if CATALOGUE[name].files and name != "csv"]
+)
+def test_a_file_is_no_folder(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("path,value\n")
+    with pytest.raises(DataError, match=f"^{name}: {file} is a file, not a folder") as caught:
+        catalogue.read(name, file)
+    assert catalogue.about(name).layout.split("\n")[0] in str(caught.value)
+
+
 def test_of_a_set_that_was_found_only_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "coco").mkdir()
     (tmp_path / "coco" / "labels.csv").write_text("filepath,category\n")

@@ -115,6 +115,11 @@ def test_wrong_folders(root: Path) -> None:
     with pytest.raises(DataError, match="1 of 5 pictures are missing"):
         read(root, ReadOptions())
     assert len(read(root, ReadOptions(partial=True))) == 4
+    (root / "morph_C_01.txt").write_text(f"image/{picture('000001', 3, 40)} 40\n")
+    with pytest.raises(
+        DataError, match=r"morph_C_00.txt and the other lists name 1 pictures twice"
+    ):
+        read(root, ReadOptions(partial=True))  # it would be in two folds
     (root / "morph_C_01.txt").write_text("image/070081_2F36.JPG old\n")
     with pytest.raises(DataError, match=r"morph_C_01.txt, line 1: not such as 070081_2F36.JPG 36"):
         read(root, ReadOptions())

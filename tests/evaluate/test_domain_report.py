@@ -105,6 +105,24 @@ def test_fewer_pictures_are_chosen_evenly(
     }
 
 
+def test_an_unreadable_picture_is_reported_and_left_out(
+    ranker: L2RCLIPRanker, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain, "MODERN", ("coco",))
+    monkeypatch.setattr(domain, "VERSIONS", {"cropped": VERSIONS["cropped"]})
+    lines: list[str] = []
+    held = measure(ranker, root, "oldnyc", 0, lambda line: None)["oldnyc, test"].count
+    for file in (root / "oldnyc" / "images").iterdir():
+        file.write_bytes(file.read_bytes()[:200])
+    (root / "coco" / "images" / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    found = measure(ranker, root, "oldnyc", 0, lines.append)
+    assert found["oldnyc, test"] == found["oldnyc, test, cropped"] == Refused(0, 0, 0)
+    assert found["coco, in colour"] == Refused(1, 1, 0)
+    gone = [line for line in lines if line.startswith("left out: ")]
+    assert len(gone) == held + 1
+    assert gone[-1].startswith(f"left out: {root}/coco/images/a.jpg: ")
+
+
 def test_a_model_that_says_nothing_is_refused(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
