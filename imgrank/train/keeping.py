@@ -57,7 +57,6 @@ def write_checkpoint(
 
 def duration(seconds: float, device: torch.device) -> str:
     """How long a model was trained, and on what, for its card."""
-
     where = f"{torch.get_num_threads()} CPU thread(s)" if device.type == "cpu" else str(device)
     return f"{seconds / 60:.1f} minutes on {where}"
 

@@ -50,7 +50,7 @@ from imgrank.train import plots
 from imgrank.train.image_side import ImageSide, ImageSideConfig, image_side
 from imgrank.train.l2rclip_data import Problem, draw, embedded, figures, predicted, problem_of
 from imgrank.train.l2rclip_keeping import write_checkpoint
-from imgrank.train.l2rclip_recipe import Config, Stage1, Stage2, baseline
+from imgrank.train.l2rclip_recipe import Config, Stage1, Stage2, baselines
 from imgrank.train.processes import ALONE, Processes, join
 from imgrank.train.run import (
     JsonLines,
@@ -325,7 +325,7 @@ def run(
     if min(config.batch, len(problem.rows)) < processes.count:
         raise UsageError(f"{processes.count} processes are too many for batches this small.")
     runs = [(config, out)]
-    runs += [(baseline(config, way), out / f"baseline-{way}") for way in config.baselines]
+    runs += [(each, out / f"baseline-{each.text.way}") for each in baselines(config)]
     out.mkdir(parents=True, exist_ok=True)
     with alone_in(out) if processes.first else nullcontext():
         measured = {}

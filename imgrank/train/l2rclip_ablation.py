@@ -48,7 +48,7 @@ from imgrank.train.l2rclip_recipe import (
     recipe_of,
 )
 from imgrank.train.recipe_file import assignment, joined
-from imgrank.train.run import require_extras
+from imgrank.train.run import require_extras, silent
 
 __all__ = ["ablation", "measured", "rows_of", "table"]
 
@@ -140,7 +140,7 @@ def ablation(
                 problem = problem_of(each, data, tower)
                 folder = out / f"{name.replace(' ', '')}-{seed}"
                 folder.mkdir(exist_ok=True)
-                trained = fit(each, problem, tower, cache, folder, _silent)
+                trained = fit(each, problem, tower, cache, folder, silent)
                 if trained is None:
                     return None
                 seconds = round(time.monotonic() - started, 1)
@@ -166,10 +166,6 @@ def table(rows: Sequence[Row]) -> str:
             cells.append(f"{np.mean(values):{form}}{spread}")
         lines.append(f"| {' | '.join((name, *cells))} |")
     return "\n".join(lines)
-
-
-def _silent(line: str) -> None:
-    """Of a row's training nothing is said."""
 
 
 def _say(line: str) -> None:

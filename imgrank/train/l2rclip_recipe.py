@@ -44,6 +44,7 @@ __all__ = [
     "Stage1",
     "Stage2",
     "baseline",
+    "baselines",
     "labels_of",
     "load_recipe",
     "make_ranks",
@@ -254,6 +255,18 @@ def baseline(config: Config, way: Baseline) -> Config:
     )
 
 
+def baselines(config: Config) -> list[Config]:
+    """The recipes of `config.baselines`. Raises UsageError for one that is named twice or has the
+    recipe's own texts: they are told apart by their texts."""
+    ways = (config.text.way, *config.baselines)
+    if len(set(ways)) < len(ways):
+        raise UsageError(
+            f"baselines = {list(config.baselines)}: name each once, and not the recipe's own "
+            f"texts, {config.text.way}."
+        )
+    return [baseline(config, way) for way in config.baselines]
+
+
 def _shaped(values: Mapping[str, Any]) -> dict[str, Any]:
     """TOML has tables where `Config` has parts. Raises UsageError, which names the part."""
     shaped = tuples(values)
@@ -324,10 +337,12 @@ def _integers(how: RanksOf, labels: Labels, y: np.ndarray[Any, Any]) -> Ranks:
 
 
 def _steps(how: RanksOf, labels: Labels, y: np.ndarray[Any, Any]) -> Ranks:
-    """1930, 1931 ... 1939 are "1930s", whose value is their mean, 1934.5."""
+    """1930, 1931 ... 1939 are "1930s", whose value is their mean, 1934.5; where labels or steps
+    are no whole numbers, the middle of the step."""
     low, high = (how.step * np.floor(end / how.step) for end in _ends(how, labels, y))
     starts = tuple(float(n) for n in np.arange(low, high + how.step / 2, how.step))
-    values = tuple(start + (how.step - 1) / 2 for start in starts)
+    whole = how.step == round(how.step) and bool((y == np.rint(y)).all())
+    values = tuple(start + (how.step - whole) / 2 for start in starts)
     words = tuple(f"{start:g}" for start in starts)
     decades = how.step == 10 and labels.unit == "year"
     names = words if not decades else tuple(f"{word}s" for word in words)

@@ -1,6 +1,6 @@
 """Pictures of a training: losses and validation figures over the steps, predictions beside truth.
 
-The log is that of `run.JsonLines`: rows with `data` are training steps and hold its losses, the
+The log is that of `run.JsonLines`: rows with `total` are training steps and hold its losses, the
 others hold validation figures, named "DATA FIGURE" ("agiqa3k srcc"). Where a training has stages,
 each row says its `stage`.
 

@@ -55,7 +55,7 @@ def require_extras(what: str) -> None:
 
 
 def silent(line: str) -> None:
-    """The report of all processes but the first."""
+    """The report of all processes but the first, and of trainings within another run."""
 
 
 def require_number(loss: Tensor, step: int) -> None:
@@ -121,7 +121,7 @@ class Learner:
 
     lr: peak of the learning rate.   average: decay of the averaged weights; 0: they are the last.
     half: float16, whose small gradients need a scale that is found on the way.
-    shares: of the learning rate, for parameters whose names begin so.
+    shares: of the learning rate, for parameters whose names begin so; these have no weight decay.
     seconds: of training so far, over all runs; kept by the loop.
     """
 
@@ -199,7 +199,7 @@ def optimiser(
 ) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices only. What is frozen is left out.
 
-    shares: of the learning rate, for parameters whose names begin so.
+    shares: of the learning rate, for parameters whose names begin so; these have no weight decay.
     """
     shares = shares or {}
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -158,12 +158,7 @@ def read_streams(
 
 def _with_attributes(data: Labelled, cache: Path, report: Report, processes: Processes) -> Labelled:
     """Measured by the first process, read by the others."""
-    if not processes.first:
-        processes.wait()
-    found = with_attributes(data, cache, by_percent(report))
-    if processes.first:
-        processes.wait()
-    return found
+    return processes.in_turn(lambda: with_attributes(data, cache, by_percent(report)))
 
 
 def stream_of(

@@ -22,7 +22,7 @@ from toy_l2rclip import (
 )
 from toy_training import TARGETS, labelled, labels, same
 
-from imgrank.errors import CheckpointError
+from imgrank.errors import CheckpointError, UsageError
 from imgrank.models.checkpoint import read_config
 from imgrank.models.ranks import Ranks
 from imgrank.models.registry import EMBEDDED
@@ -324,6 +324,17 @@ def test_a_baseline_has_neither_of_the_ordinal_losses(tmp_path: Path) -> None:
     alone = fitted(small(), tmp_path / "alone")
     with_it = fitted(small(baselines=("vanilla",)), tmp_path / "both")
     assert same(tensors(alone), tensors(with_it))  # ours does not depend on what is beside it
+
+
+def test_texts_are_trained_once_each(tmp_path: Path) -> None:
+    own = replace(CONFIG.text, way="context")
+    for config in (
+        small(baselines=("vanilla", "vanilla")),
+        small(text=own, baselines=("context",)),
+    ):
+        with pytest.raises(UsageError, match="name each once, and not the recipe's own texts"):
+            run(config, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tuned_tower_is_named(tmp_path: Path) -> None:

@@ -105,6 +105,14 @@ def test_decades() -> None:
     assert found.of([1899, 1900, 1929, 1935]).tolist() == [0, 1, 3, 3]
 
 
+def test_steps_of_labels_that_are_no_whole_numbers() -> None:
+    own = labels((TARGETS / 4).astype("f4"), task="quality", range=(0.0, 1.0))
+    found = ranks_of({"by": "steps", "step": 0.5, "template": "{}"}, own)
+    assert (found.starts, found.values) == ((0.0, 0.5, 1.0), (0.25, 0.75, 1.25))
+    tens = labels((10 * TARGETS + 0.5).astype("f4"), task="quality", range=(0.0, 19.0))
+    assert ranks_of({"by": "steps", "template": "{}"}, tens).values == (5.0, 15.0)
+
+
 def test_levels_are_equal_parts_of_the_training_labels() -> None:
     """50 training labels 0..49; the validation labels, which are higher, do not matter."""
     values = np.arange(60, dtype=np.float32)
