@@ -12,8 +12,8 @@ from imgrank.cli import options as shared
 
 EPILOG = """\b
 Examples:
-  imgrank aesthetic examples/photos  # needs a model of yours
-  imgrank aesthetic examples/photos --format json  # needs a model of yours
+  imgrank aesthetic examples/photos
+  imgrank aesthetic examples/photos --format json
 """
 
 

@@ -12,8 +12,8 @@ from imgrank.cli import options as shared
 
 EPILOG = """\b
 Examples:
-  imgrank decade examples/photos  # needs a model of yours
-  imgrank decade examples/photos --exif --format json  # needs a model of yours
+  imgrank decade examples/photos
+  imgrank decade examples/photos --exif --format json
 """
 
 

@@ -112,9 +112,9 @@ def test_closeness_to_a_number_without_a_model_that_gives_numbers() -> None:
 
 def test_closeness_to_an_age_is_answered_by_what_was_trained_for_it() -> None:
     job = route(parse("closest to 30 years"), load_settings())
-    assert (job.query.reference, job.answer.label) == (30.0, "adapter tiny-age")
+    assert (job.query.reference, job.answer.label) == (30.0, "l2rclip tiny-l2r-age")
     assert (job.answer.unit, job.answer.range) == ("years", (0.0, 116.0))
-    assert "whole photographs" in job.answer.note
+    assert "crop of one face" in job.answer.note
 
 
 def test_closeness_to_an_age_by_words_says_so() -> None:

@@ -235,11 +235,11 @@ def test_a_mixture_says_which_of_its_criteria_are_zero_shot() -> None:
 
 
 def test_a_score_says_zero_shot() -> None:
-    given = ("score", str(CAT), "a cat", "by beauty", "by brightness")
+    given = ("score", str(CAT), "a cat", "by noise", "by brightness")
     table = run(*given, "--format", "table")
     head = re.split(" {2,}", table.stdout.splitlines()[0].strip())
-    assert head == ["a cat (zero-shot)", "by beauty (zero-shot)", "by brightness", "path"]
-    assert "aesthetics: zero-shot tiny" in table.stderr
+    assert head == ["a cat (zero-shot)", "by noise (zero-shot)", "by brightness", "path"]
+    assert "noise: zero-shot tiny" in table.stderr
     words = run("score", str(CAT), "closest to 30 years", "--model", "tiny", "--format", "table")
     assert "estimated from words alone" in words.stderr
     found = json.loads(run(*given, "--format", "json").stdout)
