@@ -227,8 +227,11 @@ def load_recipe(path: str | Path, backbone: str = "") -> Config:
 
 
 def recipe_of(data: str) -> str:
-    """The file name of our own recipe for a data set; of the general one if it has none."""
-    return recipe_file.recipe_of("l2rclip", data) or ANY_DATA
+    """The file name of our own recipe for a data set; a part of one ("crowdbeauty-people") has that
+    of the whole, what has none the general one."""
+    whole = data.partition("-")[0]
+    own = (recipe_file.recipe_of("l2rclip", name) for name in (data, whole))
+    return next(filter(None, own), ANY_DATA)
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:

@@ -39,6 +39,7 @@ def test_there_is_one_for_each_set_of_the_issue() -> None:
     names = {"morph", "clap2015", "adience", "crowdbeauty", "hci", "utkface", "oldnyc", "oasis"}
     assert set(OWN) == names | {"csv"}
     assert recipe_of("hci") == "l2rclip-hci.toml"
+    assert recipe_of("crowdbeauty-people") == "l2rclip-crowdbeauty.toml"
     assert recipe_of("koniq") == "l2rclip-csv.toml"
 
 
