@@ -28,7 +28,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 LISTED = 50  # skips that standard error names one by one
 
 
-def _stack(command: Command, *options: Callable[[Command], Command]) -> Command:
+def stack(command: Command, *options: Callable[[Command], Command]) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
@@ -36,7 +36,7 @@ def _stack(command: Command, *options: Callable[[Command], Command]) -> Command:
 
 def scan_options(command: Command) -> Command:
     """Which pictures: hidden ones, exclusions, NUL-separated lists, strictness."""
-    return _stack(
+    return stack(
         command,
         click.option("--include-hidden", is_flag=True, help="Also hidden files and folders."),
         click.option(
@@ -53,7 +53,7 @@ def scan_options(command: Command) -> Command:
 
 def model_options(command: Command) -> Command:
     """Which model answers, and where it runs."""
-    return _stack(
+    return stack(
         command,
         click.option(
             "--model",
@@ -74,7 +74,7 @@ def model_options(command: Command) -> Command:
 
 def output_options(command: Command) -> Command:
     """Where the rows go, and how they look."""
-    return _stack(
+    return stack(
         command,
         click.option(
             "-f",

@@ -1,0 +1,152 @@
+"""What sort, score, age, decade and aesthetic do with their rows besides printing them.
+
+Files (`--copy-to` and the like), a gallery, a preview: the options, what of them goes together, and
+the calls. Rows come as plain values, so that every command has all of it in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgrank.cli.options import Command, Reporter, stack
+from imgrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgrank.cli.options import Output
+    from imgrank.files.plan import Entry, Plan, Wish
+
+__all__ = ["After", "Filed", "file_options", "look_options"]
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def file_options(command: Command) -> Command:
+    """What is done with the files themselves."""
+    return stack(
+        command,
+        click.option(
+            "--copy-to", type=FOLDER, metavar="DIR", help="Copy the pictures shown to a folder."
+        ),
+        click.option("--link-to", type=FOLDER, metavar="DIR", help="Link to them from a folder."),
+        click.option("--hard", is_flag=True, help="With --link-to: hard links, not symbolic ones."),
+        click.option("--move-to", type=FOLDER, metavar="DIR", help="Move them to a folder."),
+        click.option(
+            "--rename",
+            is_flag=True,
+            help="Put the rank before each name (007__NAME), in place of an older one; of the "
+            "copies, if there are any.",
+        ),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Change nothing; print what would be done, a row a file.",
+        ),
+    )
+
+
+def look_options(command: Command) -> Command:
+    """Ways to see the pictures themselves."""
+    return stack(
+        command,
+        click.option(
+            "--gallery",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE.html",
+            help="Also a page with the pictures, for any browser; must not exist yet.",
+        ),
+        click.option(
+            "--preview",
+            is_flag=True,
+            help="Also show thumbnails in the terminal; nothing in a pipe.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What was done, or would be.
+
+    places: where each picture is now (or would be).   plan: under --dry-run, else None.
+    status: 1 if something that was asked could not be done.
+    """
+
+    places: Mapping[Path, Path]
+    plan: Plan | None = None
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What was asked for, checked. `wish` is None if the files stay as they are."""
+
+    wish: Wish | None = None
+    grouped: bool = False
+    dry_run: bool = False
+    gallery: Path | None = None
+    preview: bool = False
+
+    @classmethod
+    def of(cls, given: dict[str, Any], *, into_groups: object = None) -> After:
+        """Takes its options out of `given`. Raises UsageError for what does not go together."""
+        from imgrank.files.plan import Wish
+
+        folders = {verb: given.pop(f"{verb}_to", None) for verb in ("copy", "link", "move")}
+        asked = [verb for verb, folder in folders.items() if folder is not None]
+        hard, rename = given.pop("hard", False), given.pop("rename", False)
+        dry_run = given.pop("dry_run", False)
+        wish: Wish | None = None
+        if len(asked) > 1:
+            raise UsageError(f"--{asked[0]}-to and --{asked[1]}-to do not go together.")
+        if asked:
+            wish = Wish(asked[0], folders[asked[0]], hard, rename)  # type: ignore[arg-type]
+        elif rename:
+            wish = Wish("rename", numbered=True)
+        if hard and asked != ["link"]:
+            raise UsageError("--hard is for --link-to.")
+        if dry_run and wish is None:
+            raise UsageError(
+                "--dry-run needs something to try: --copy-to, --link-to, --move-to or --rename."
+            )
+        if into_groups and not asked:
+            raise UsageError("--into-groups needs --copy-to, --link-to or --move-to.")
+        return cls(
+            wish,
+            bool(into_groups),
+            dry_run,
+            given.pop("gallery", None),
+            given.pop("preview", False),
+        )
+
+    @property
+    def target(self) -> Path | None:
+        """Folder whose pictures are left out of the scan: they are of an earlier run."""
+        return self.wish.target if self.wish else None
+
+    def file(
+        self, entries: Callable[[], Sequence[Entry]], named: Sequence[Path], reporter: Reporter
+    ) -> Filed:
+        """Carries the wish out, or plans it, and says so. Nothing if there is none."""
+        if self.wish is None:
+            return Filed({})
+        from imgrank.cli.filing import carry_out
+
+        return carry_out(self.wish, entries(), named, self.dry_run, reporter)
+
+    def look(self, document: Callable[[], dict[str, Any]], out: Output, reporter: Reporter) -> None:
+        """Writes the gallery, shows the preview.
+
+        document: what `--format json` prints, as an object, with the paths as they are now.
+        """
+        if self.gallery is not None:
+            from imgrank.cli.gallery import write_page
+
+            write_page(document(), self.gallery, reporter)
+        if self.preview:
+            from imgrank.cli.preview import show
+
+            show(document(), out, reporter)
