@@ -54,6 +54,7 @@ class Options:
     """What all commands share.
 
     model: name or folder of who answers.  listed: paths from a list; a missing one is a skip.
+    leave_out: a folder that is not looked into on the way (what is sorted goes there).
     notify: hears notices (which model answers, a cache set aside).
     """
 
@@ -61,6 +62,7 @@ class Options:
     listed: Sequence[Path] = ()
     include_hidden: bool = False
     exclude: Sequence[str] = ()
+    leave_out: Path | None = None
     settings: Settings | None = None
     notify: Notify = field(default=lambda text: None)
     progress: Progress | None = None
@@ -309,6 +311,10 @@ def pictures_of(
             listed=options.listed,
             include_hidden=options.include_hidden,
             exclude=options.exclude,
+            leave_out=options.leave_out,
+            left_out=lambda path: options.notify(
+                f"{path} is left out of the order, since the pictures go there"
+            ),
         )
     )
     files = [item for item in found if isinstance(item, ImageFile)]

@@ -9,6 +9,7 @@ import click
 
 from imgrank.cli import levels
 from imgrank.cli import options as shared
+from imgrank.cli.after import After, file_options, into_levels, look_options
 
 EPILOG = """\b
 Examples:
@@ -19,11 +20,15 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@file_options
+@into_levels
+@look_options
 @shared.output_options
 @shared.scan_options
 @shared.model_options
 def aesthetic(
     paths: tuple[str, ...],
+    into_groups: bool,
     format_: str | None,
     output: Path | None,
     strict: bool,
@@ -43,7 +48,10 @@ def aesthetic(
     """
     from imgrank.estimates.levels import aesthetic as estimate
 
+    after = After.of(given, into_groups=into_groups)
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
-        named, options = shared.build_options(paths, reporter, **given)
+        named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
         found = estimate(named, options=options)
-        return levels.write(found, reporter, out, nul=given["nul"], strict=strict)
+        return levels.write(
+            found, after, reporter, out, into_groups, nul=given["nul"], strict=strict
+        )

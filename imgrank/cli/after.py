@@ -1,11 +1,18 @@
 """What sort, score, age, decade and aesthetic do with their rows besides printing them.
 
 Files (`--copy-to` and the like), a gallery, a preview: the options, what of them goes together, and
-the calls. Rows come as plain values, so that every command has all of it in the same way.
+the calls. Rows come as plain values, so that every command has all of it in the same way:
+
+    after = After.of(given)                                 # before anything is computed
+    options = shared.build_options(..., leave_out=after.target)
+    status = after.run(write, entries, out, reporter)       # files them, prints them, shows them
 """
 
 from __future__ import annotations
 
+import io
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +27,11 @@ if TYPE_CHECKING:
     from imgrank.cli.options import Output
     from imgrank.files.plan import Entry, Plan, Wish
 
-__all__ = ["After", "Filed", "file_options", "look_options"]
+__all__ = ["After", "Filed", "Write", "file_options", "into_levels", "look_options"]
+
+Write = Callable[..., None]
+"""A command's writer with its rows: called with format and stream, and, where files were asked for,
+`places`: where each picture is now."""
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -47,6 +58,15 @@ def file_options(command: Command) -> Command:
             help="Change nothing; print what would be done, a row a file.",
         ),
     )
+
+
+def into_levels(command: Command) -> Command:
+    """`--into-groups` of the commands whose rows have a level anyway."""
+    return click.option(
+        "--into-groups",
+        is_flag=True,
+        help="With these: into a folder for each level, below DIR.",
+    )(command)
 
 
 def look_options(command: Command) -> Command:
@@ -85,14 +105,14 @@ class After:
     """What was asked for, checked. `wish` is None if the files stay as they are."""
 
     wish: Wish | None = None
-    grouped: bool = False
     dry_run: bool = False
     gallery: Path | None = None
     preview: bool = False
 
     @classmethod
     def of(cls, given: dict[str, Any], *, into_groups: object = None) -> After:
-        """Takes its options out of `given`. Raises UsageError for what does not go together."""
+        """Takes its options out of `given`. Raises UsageError for what does not go together, and
+        for a gallery that cannot be made."""
         from imgrank.files.plan import Wish
 
         folders = {verb: given.pop(f"{verb}_to", None) for verb in ("copy", "link", "move")}
@@ -114,28 +134,48 @@ class After:
             )
         if into_groups and not asked:
             raise UsageError("--into-groups needs --copy-to, --link-to or --move-to.")
-        return cls(
-            wish,
-            bool(into_groups),
-            dry_run,
-            given.pop("gallery", None),
-            given.pop("preview", False),
-        )
+        gallery = given.pop("gallery", None)
+        if gallery is not None and os.path.lexists(gallery):
+            raise UsageError(f"{gallery} exists already; imgrank overwrites nothing.")
+        return cls(wish, dry_run, gallery, given.pop("preview", False))
 
     @property
     def target(self) -> Path | None:
         """Folder whose pictures are left out of the scan: they are of an earlier run."""
         return self.wish.target if self.wish else None
 
-    def file(
-        self, entries: Callable[[], Sequence[Entry]], named: Sequence[Path], reporter: Reporter
-    ) -> Filed:
+    def run(
+        self,
+        write: Write,
+        entries: Callable[[], Sequence[Entry]],
+        out: Output,
+        reporter: Reporter,
+        *,
+        nul: bool,
+    ) -> int:
+        """Files the pictures, prints the rows (or the plan), shows them; returns the exit status.
+
+        entries: what is filed of the rows, in their order; only called if files were asked for.
+        """
+        filed = self.file(entries, reporter)
+        if filed.plan is not None:
+            from imgrank.results.plans import write_plan
+
+            write_plan(filed.plan, out.format, out.stream, nul=nul)
+        elif self.wish is not None:
+            write(out.format, out.stream, places=filed.places)
+        else:
+            write(out.format, out.stream)
+        self.look(lambda: _document(write, {} if self.dry_run else filed.places), out, reporter)
+        return filed.status
+
+    def file(self, entries: Callable[[], Sequence[Entry]], reporter: Reporter) -> Filed:
         """Carries the wish out, or plans it, and says so. Nothing if there is none."""
         if self.wish is None:
             return Filed({})
         from imgrank.cli.filing import carry_out
 
-        return carry_out(self.wish, entries(), named, self.dry_run, reporter)
+        return carry_out(self.wish, entries(), self.dry_run, reporter)
 
     def look(self, document: Callable[[], dict[str, Any]], out: Output, reporter: Reporter) -> None:
         """Writes the gallery, shows the preview.
@@ -150,3 +190,14 @@ class After:
             from imgrank.cli.preview import show
 
             show(document(), out, reporter)
+
+
+def _document(write: Write, places: Mapping[Path, Path]) -> dict[str, Any]:
+    """What `--format json` prints, with the paths as they are now."""
+    text = io.StringIO()
+    write("json", text)
+    document: dict[str, Any] = json.loads(text.getvalue())
+    now = {str(path): str(place) for path, place in places.items()}
+    for image in document["images"]:
+        image["path"] = now.get(image["path"], image["path"])
+    return document

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.cli import options as shared
+from imgrank.cli.after import After, file_options, into_levels, look_options
 
 if TYPE_CHECKING:
     from imgrank.estimates.age import Which
@@ -38,6 +40,9 @@ Examples:
     show_default=True,
     help="Leave out faces that the detector is less sure of, 0 to 1.",
 )
+@file_options
+@into_levels
+@look_options
 @shared.output_options
 @shared.scan_options
 @shared.model_options
@@ -45,6 +50,7 @@ def age(
     paths: tuple[str, ...],
     faces: Which,
     min_confidence: float,
+    into_groups: bool,
     format_: str | None,
     output: Path | None,
     strict: bool,
@@ -66,21 +72,28 @@ def age(
     Faces are found by the extra: pip install 'imgrank[faces]'. Without it every picture is taken
     as the crop of one face. `imgrank models pull yunet` fetches another detector, which is then
     used. Ages of faces below about 50 pixels are worth little.
+
+    Pictures are filed by their largest face; those without an estimate stay where they are.
     """
     from imgrank.estimates.age import age as estimate
     from imgrank.results.estimates import write_estimates
+    from imgrank.results.groups import estimate_entries
 
+    after = After.of(given, into_groups=into_groups)
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
-        named, options = shared.build_options(paths, reporter, **given)
+        named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
         found = estimate(named, faces=faces, min_confidence=min_confidence, options=options)
         reporter.stop()
-        write_estimates(
-            found.rows, found.model, out.format, out.stream, nul=given["nul"], skipped=found.skips
+        write = partial(
+            write_estimates, found.rows, found.model, nul=given["nul"], skipped=found.skips
         )
+        entries = partial(estimate_entries, found.rows, into_groups)
+        status = after.run(write, entries, out, reporter, nul=given["nul"])
         reporter.notify(_counted(found))
-        return reporter.finish(
+        read = reporter.finish(
             found.skips, computed=found.computed, known=found.known, strict=strict
         )
+        return max(status, read)
 
 
 def _counted(found: Found) -> str:

@@ -9,6 +9,7 @@ import click
 
 from imgrank.cli import levels
 from imgrank.cli import options as shared
+from imgrank.cli.after import After, file_options, into_levels, look_options
 
 EPILOG = """\b
 Examples:
@@ -25,12 +26,16 @@ Examples:
     help="Take the year of the EXIF date (DateTimeOriginal) where a file has one. That of a scan "
     "is often the day it was scanned.",
 )
+@file_options
+@into_levels
+@look_options
 @shared.output_options
 @shared.scan_options
 @shared.model_options
 def decade(
     paths: tuple[str, ...],
     exif: bool,
+    into_groups: bool,
     format_: str | None,
     output: Path | None,
     strict: bool,
@@ -51,7 +56,10 @@ def decade(
     """
     from imgrank.estimates.levels import decade as estimate
 
+    after = After.of(given, into_groups=into_groups)
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
-        named, options = shared.build_options(paths, reporter, **given)
+        named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
         found = estimate(named, exif=exif, options=options)
-        return levels.write(found, reporter, out, nul=given["nul"], strict=strict)
+        return levels.write(
+            found, after, reporter, out, into_groups, nul=given["nul"], strict=strict
+        )

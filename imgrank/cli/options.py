@@ -153,6 +153,7 @@ def build_options(paths: Sequence[str], reporter: Reporter, **given: Any) -> tup
         include_hidden=given.get("include_hidden", False),
         exclude=tuple(given.get("exclude", ())),
         listed=tuple(listed),
+        leave_out=given.get("leave_out"),
         settings=settings,
         notify=reporter.notify,
         progress=reporter.progress,

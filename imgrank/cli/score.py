@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from imgrank.cli import options as shared
+from imgrank.cli.after import After, look_options
 
 EPILOG = """\b
 Examples:
@@ -24,6 +26,7 @@ Examples:
     metavar="TEXT[=WEIGHT]",
     help="An instruction; repeatable. Then every argument is a path.",
 )
+@look_options
 @shared.output_options
 @shared.scan_options
 @shared.model_options
@@ -43,20 +46,21 @@ def score(
     from imgrank import api
     from imgrank.results import output as writer
 
+    after = After.of(given)
     paths, wishes = shared.split_arguments(arguments, by, several=True)
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
         named, options = shared.build_options(paths, reporter, **given)
         found = api.score(named, *wishes, by=by, options=options)
         reporter.stop()
-        writer.write_scores(
+        write = partial(
+            writer.write_scores,
             found.paths,
             found.columns,
             found.scores,
-            out.format,
-            out.stream,
             nul=given["nul"],
             skipped=found.skips,
         )
+        after.run(write, list, out, reporter, nul=given["nul"])
         return reporter.finish(
             found.skips, computed=found.computed, known=found.known, strict=strict
         )

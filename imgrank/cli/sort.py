@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from imgrank.cli import options as shared
+from imgrank.cli.after import After, file_options, look_options
 
 EPILOG = """\b
 Examples:
@@ -35,6 +37,14 @@ Examples:
     help="Compare the first K pictures (50) pair by pair, and order them by how many of these they "
     "win; needs an adapter with a pairwise head.",
 )
+@file_options
+@click.option(
+    "--into-groups",
+    metavar="KIND",
+    help="With these: into a folder for each group, below DIR: decades, age-groups, or "
+    "quantiles[:N] of the order (4).",
+)
+@look_options
 @shared.output_options
 @shared.scan_options
 @shared.model_options
@@ -51,6 +61,7 @@ def sort(
     reverse: bool,
     per_folder: bool,
     refine: str | None,
+    into_groups: str | None,
     **given: Any,
 ) -> int:
     """Order pictures by INSTRUCTION, best first.
@@ -61,11 +72,14 @@ def sort(
     error. Several --by are scored in one pass over the pictures: --by quality=2 --by "a cat".
     """
     from imgrank import api
+    from imgrank.results import groups
     from imgrank.results import output as writer
 
+    after = After.of(given, into_groups=into_groups)
+    grouping = groups.parse_grouping(into_groups) if into_groups is not None else None
     paths, wishes = shared.split_arguments(arguments, by, several=False)
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
-        named, options = shared.build_options(paths, reporter, **given)
+        named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
         ranking = api.sort(
             named,
             wishes[0] if wishes else None,
@@ -79,19 +93,21 @@ def sort(
             options=options,
         )
         reporter.stop()
-        writer.write(
+        write = partial(
+            writer.write,
             ranking.rows,
             ranking.columns,
-            out.format,
-            out.stream,
             nul=given["nul"],
             skipped=ranking.skips,
             reverse=ranking.reverse,
         )
-        return reporter.finish(
+        entries = partial(groups.entries, ranking.rows, ranking.columns, grouping)
+        status = after.run(write, entries, out, reporter, nul=given["nul"])
+        read = reporter.finish(
             ranking.skips,
             computed=ranking.computed,
             known=ranking.known,
             strict=strict,
             lacking=ranking.lacking,
         )
+        return max(status, read)

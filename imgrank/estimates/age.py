@@ -9,7 +9,6 @@ is not for decisions about people.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,25 +28,19 @@ from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.load import route
 from imgrank.rankers.source import BackboneSource
 from imgrank.results.estimate import Box, Estimate
+from imgrank.results.groups import AGE_GROUPS, age_group
 from imgrank.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["GROUPS", "MIN_CONFIDENCE", "Which", "age"]
+__all__ = ["MIN_CONFIDENCE", "Which", "age"]
 
 Which = Literal["all", "largest"]
 
 MIN_CONFIDENCE = 0.5
 """Of a detector: as likely a face as not, by its own reckoning. Less sure finds are kept too."""
-
-GROUPS: tuple[tuple[int, str], ...] = (
-    *((first, f"{first}-{first + 9}") for first in range(0, 80, 10)),
-    (80, "80+"),
-)
-"""First whole year and name of each age group. A group starts half a year before its first year, as
-an age of 29.6 is called 30."""
 
 _NOWHERE = Path()
 
@@ -176,7 +169,7 @@ def _estimates(ranker: Ranker, given: Sequence[Features], query: Query) -> Itera
     if not isinstance(ranker, L2RCLIPRanker):
         for (score,) in ranker.score(given, [query]):
             assert score is not None  # only measured properties may be absent
-            yield Estimate(_NOWHERE, value=score.value, level=GROUPS[_group(score.value)][1])
+            yield Estimate(_NOWHERE, value=score.value, level=AGE_GROUPS[age_group(score.value)][1])
         return
     p = ranker.distribution(given)
     outside = ranker.outside(given, [None] * len(given))
@@ -185,14 +178,9 @@ def _estimates(ranker: Ranker, given: Sequence[Features], query: Query) -> Itera
             said = f"unlike the faces that {ranker.name} was trained on; perhaps it is no face"
             yield Estimate(_NOWHERE, "out_of_range", reason=said)
             continue
-        group = _group(score.value)
+        group = age_group(score.value)
         probability = _mass(row, ranker.ranks.bounds, group)
-        yield Estimate(_NOWHERE, "ok", *score, GROUPS[group][1], probability)
-
-
-def _group(value: float) -> int:
-    """Number of the age group that a value belongs to."""
-    return max(bisect_right([first - 0.5 for first, _ in GROUPS], value) - 1, 0)
+        yield Estimate(_NOWHERE, "ok", *score, AGE_GROUPS[group][1], probability)
 
 
 def _mass(p: NDArray[np.float64], bounds: Sequence[float], group: int) -> float:
@@ -200,8 +188,8 @@ def _mass(p: NDArray[np.float64], bounds: Sequence[float], group: int) -> float:
     import numpy as np
 
     rises = np.concatenate(([0.0], np.cumsum(p)))
-    starts = [first - 0.5 for first, _ in GROUPS]
+    starts = [first - 0.5 for first, _ in AGE_GROUPS]
     low = 0.0 if group == 0 else float(np.interp(starts[group], bounds, rises))
-    last = group + 1 == len(GROUPS)
+    last = group + 1 == len(AGE_GROUPS)
     high = 1.0 if last else float(np.interp(starts[group + 1], bounds, rises))
     return high - low

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -73,6 +73,8 @@ class Plan:
     refused: pictures that stay as they are, and why (a name that would be too long, say).
     places: where each picture of the rows ends up, by its path as the row has it; those of `there`
     too, not those `refused`. As the user would type it: below the target as it was given.
+    typed: the folders of all these files, absolute -> as the user would type them.
+    notes: what a person should know of it besides, a line each.
     """
 
     verb: Verb
@@ -82,3 +84,18 @@ class Plan:
     there: Sequence[Step] = ()
     refused: Sequence[Skip] = ()
     places: Mapping[Path, Path] = field(default_factory=lambda: MappingProxyType({}))
+    typed: Mapping[Path, Path] = field(default_factory=lambda: MappingProxyType({}))
+    notes: Sequence[str] = ()
+
+    def changes(self) -> list[Step]:
+        """The steps, each file once: those by way of a name in between as one, from end to end."""
+        first: dict[Path, Step] = {}
+        for step in self.steps:
+            start = first.pop(step.source, step) if step.action == "move" else step
+            first[step.target] = replace(step, source=start.source)
+        return list(first.values())
+
+    def shown(self, path: Path) -> Path:
+        """One of its files as the user would type it."""
+        folder = self.typed.get(path.parent)
+        return path if folder is None else folder / path.name

@@ -14,7 +14,7 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -37,19 +37,23 @@ def scan(
     listed: Iterable[Path] = (),
     include_hidden: bool = False,
     exclude: Sequence[str] = (),
+    leave_out: Path | None = None,
+    left_out: Callable[[Path], object] = lambda path: None,
 ) -> Iterator[ImageFile | Skip]:
     """The pictures in `paths` (files and folders), in the order given, each path once.
 
     exclude: shell patterns (`*` also matches `/`); a file or folder is left out if its name or its
     path below the named folder matches. They hold for named files too.
     listed: more paths, from a list that another program wrote.
+    leave_out: a folder that is not walked when it is met below another one, by whatever path;
+    `left_out` hears of it then. It need not exist. Named itself, it is walked.
     A path that does not exist is a `UsageError`, raised before the first picture is looked for; a
     listed one is a `Skip`.
     """
     paths = list(paths)
     for path in paths:
         require(path)
-    return _Scan(include_hidden, exclude).run(chain(paths, listed))
+    return _Scan(include_hidden, exclude, leave_out, left_out).run(chain(paths, listed))
 
 
 def read_paths(stream: BinaryIO, *, nul: bool) -> Iterator[Path]:
@@ -94,10 +98,18 @@ def require(path: Path) -> None:
 class _Scan:
     """One scan: what it leaves out and what it has already seen."""
 
-    def __init__(self, include_hidden: bool, exclude: Sequence[str]) -> None:
+    def __init__(
+        self,
+        include_hidden: bool,
+        exclude: Sequence[str],
+        leave_out: Path | None,
+        left_out: Callable[[Path], object],
+    ) -> None:
         self.include_hidden = include_hidden
         patterns = "|".join(fnmatch.translate(pattern.rstrip("/")) for pattern in exclude)
         self.excluded = re.compile(patterns).match if exclude else None
+        self.left_out = left_out
+        self.kept_out = _folder_at(leave_out)
         self.folders: set[_Key] = set()
         self.files: set[tuple[_Key, str]] = set()
 
@@ -124,6 +136,9 @@ class _Scan:
             try:
                 key = _key(folder.stat())
                 if key in self.folders:
+                    continue
+                if key == self.kept_out and below_root:
+                    self.left_out(folder)
                     continue
                 with os.scandir(folder) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
@@ -181,6 +196,14 @@ class _Scan:
 
 def _key(status: os.stat_result) -> _Key:
     return status.st_dev, status.st_ino
+
+
+def _folder_at(path: Path | None) -> _Key | None:
+    """Its key; None if there is none yet."""
+    try:
+        return None if path is None else _key(path.stat())
+    except (OSError, ValueError):
+        return None
 
 
 def _reason(error: OSError | ValueError, path: Path) -> str:

@@ -4,12 +4,13 @@ What `output.py` says of names, numbers, escapes and streams holds here too. A r
 one face of it; its fields are the same in every format:
 
     status  [face]  estimate  unit  low  high  level  probability  [likely]  [p(LEVEL) ...]
-    [x  y  width  height  confidence  cropped]  source  method  model  reason  path
+    [x  y  width  height  confidence  cropped]  source  method  model  reason  [to]  path
 
 * `face` and the box (`x` ... `cropped`) are there where faces are looked for: `age`.
 * `likely`, the names of the smallest set of levels, and a column for each level's probability are
   there where the levels are few enough to be told: `decade`, `aesthetic`.
 * A row without an estimate (`status` no_face or out_of_range) has its `reason`, and empty fields.
+* `to` is there where the pictures were copied, linked, moved or renamed, as in `output.py`.
 * JSON is one object: `model` (task, name, revision, method, unit, levels, coverage), `images` (the
   rows), `skipped`. In a row `interval` is a pair or null, `levels` an object from name to
   probability, `likely` a list, `box` an object or null. JSON lines are the rows, each with `model`
@@ -22,18 +23,22 @@ one face of it; its fields are the same in every format:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from imgrank.images import Skip
 from imgrank.results.estimate import Estimate
 from imgrank.results.sink import (
     Format,
+    Places,
     Sink,
     Value,
     interval,
+    place,
     table_width,
+    there,
     write_document,
     write_lines,
     write_table,
@@ -73,30 +78,35 @@ def write_estimates(
     *,
     nul: bool = False,
     skipped: Sequence[Skip] = (),
+    places: Mapping[Path, Path] | None = None,
     width: int | None = None,
 ) -> None:
     """Rows in the order given, in one of `FORMATS`. Options as for `output.write`."""
     sink = Sink(stream)
     if format == "paths":
-        sink.paths(dict.fromkeys(row.path for row in rows if row.status == "ok"), nul)
+        paths = dict.fromkeys(row.path for row in rows if row.status == "ok")
+        sink.paths(there(paths, places), nul)
     elif format == "table":
-        head, body = _table(rows, model)
+        head, body = _table(rows, model, places)
         write_table(head, body, sink, table_width(stream, width))
     elif format == "json" or format == "jsonl":
         described = {key: value for key, value in asdict(model).items() if key != "faces"}
-        write_document("model", described, (_json(r, model) for r in rows), format, sink, skipped)
+        images = (_json(row, model, places) for row in rows)
+        write_document("model", described, images, format, sink, skipped)
     else:
-        write_lines(_names(model), (_values(row, model) for row in rows), format, sink)
+        values = (_values(row, model, places) for row in rows)
+        write_lines(_names(model, places), values, format, sink)
 
 
-def _names(model: Estimator) -> list[str]:
+def _names(model: Estimator, places: Places) -> list[str]:
     fixed = ["estimate", "unit", "low", "high", "level", "probability"]
     levels = ["likely", *(f"p({level})" for level in model.levels)] if model.levels else []
     face, box = (["face"], list(BOX)) if model.faces else ([], [])
-    return ["status", *face, *fixed, *levels, *box, "source", "method", "model", "reason", "path"]
+    last = ["source", "method", "model", "reason", *(["to"] if places is not None else []), "path"]
+    return ["status", *face, *fixed, *levels, *box, *last]
 
 
-def _values(row: Estimate, model: Estimator) -> list[Value]:
+def _values(row: Estimate, model: Estimator, places: Places) -> list[Value]:
     """In the order of `_names`."""
     values: list[Value] = [row.status]
     if model.faces:
@@ -111,10 +121,13 @@ def _values(row: Estimate, model: Estimator) -> list[Value]:
         values.append("yes" if box.cropped else "no")
     elif model.faces:
         values += [None] * len(BOX)
-    return [*values, row.source, model.method, model.name, row.reason, str(row.path)]
+    values += [row.source, model.method, model.name, row.reason]
+    if places is not None:
+        values.append(place(row.path, places))
+    return [*values, str(row.path)]
 
 
-def _json(row: Estimate, model: Estimator) -> str:
+def _json(row: Estimate, model: Estimator, places: Places) -> str:
     """The members of a JSON object, without its braces."""
     box = {key: _member(value) for key, value in asdict(row.box).items()} if row.box else None
     members = {
@@ -130,10 +143,12 @@ def _json(row: Estimate, model: Estimator) -> str:
         "box": "null" if box is None else _object(box),
         "source": json.dumps(row.source),
         "reason": json.dumps(row.reason),
+        "to": json.dumps(place(row.path, places or {})),
         "path": json.dumps(str(row.path)),
     }
     unused = {"face", "box"} if not model.faces else set[str]()
     unused |= {"likely", "levels"} if not model.levels else set()
+    unused |= {"to"} if places is None else set()
     return ", ".join(f'"{key}": {text}' for key, text in members.items() if key not in unused)
 
 
@@ -152,15 +167,17 @@ def _number(value: float | None) -> str:
 # ---- for eyes ------------------------------------------------------------------------------------
 
 
-def _table(rows: Sequence[Estimate], model: Estimator) -> tuple[list[str], list[list[str]]]:
+def _table(
+    rows: Sequence[Estimate], model: Estimator, places: Places
+) -> tuple[list[str], list[list[str]]]:
     """Headings and cells; the path is the last."""
     likely = any(row.likely for row in rows)
     head = ["face"] * model.faces + [model.task if model.levels else "group", "probability"]
-    head += ["likely"] * likely + ["estimate", "path"]
-    return head, [list(_cells(row, model, likely)) for row in rows]
+    head += ["likely"] * likely + ["estimate"] + ["to"] * (places is not None) + ["path"]
+    return head, [list(_cells(row, model, likely, places)) for row in rows]
 
 
-def _cells(row: Estimate, model: Estimator, likely: bool) -> Iterator[str]:
+def _cells(row: Estimate, model: Estimator, likely: bool, places: Places) -> Iterator[str]:
     if model.faces:
         yield "-" if row.face is None else str(row.face)
     yield row.level or "-"
@@ -168,6 +185,8 @@ def _cells(row: Estimate, model: Estimator, likely: bool) -> Iterator[str]:
     if likely:
         yield ", ".join(row.likely) or "-"
     yield _estimate(row, model.unit)
+    if places is not None:
+        yield place(row.path, places) or "-"
     yield str(row.path)
 
 

@@ -5,12 +5,14 @@ Standard output is data only, in every format; rows are written one by one as th
 The fields of a ranked row, the same in every format:
 
     rank  score  unit  percentile  low  high  direction  method  model
-    [strength]  [folder]  [criteria]  path
+    [strength]  [folder]  [criteria]  [to]  path
 
 * `strength` is there when the first rows were compared pair by pair (`--refine`), and empty for
   those that were not: the mean probability of a higher score than another one of them, 0 to 1.
 * `folder` is there when the order was made per folder; `criteria` are the single scores when
   several were combined: one column a criterion, named by its instruction; `scores` in JSON.
+* `to` is there when the pictures were copied, linked, moved or renamed: where each is now; empty
+  for one that stayed where it was. `paths` are the new places then.
 * `low` and `high` are the interval, empty where the model has none; JSON has `interval`, a pair
   or null, instead.
 * JSON is one object: `criteria` (instruction, task, method, model, revision, prompt, unit,
@@ -38,10 +40,13 @@ from imgrank.results.ranking import Cell, Column, Row
 from imgrank.results.sink import (
     FORMATS,
     Format,
+    Places,
     Sink,
     Value,
     interval,
+    place,
     table_width,
+    there,
     write_document,
     write_lines,
     write_table,
@@ -60,6 +65,7 @@ def write(
     nul: bool = False,
     skipped: Sequence[Skip] = (),
     reverse: bool = False,
+    places: Places = None,
     width: int | None = None,
 ) -> None:
     """A ranked order in one of `FORMATS`.
@@ -67,6 +73,7 @@ def write(
     reverse: the rows were turned round, so their direction is the other one.
     nul: `paths` ends each name with NUL instead of newline.
     skipped: printed by JSON alone.
+    places: the value of `to`; without it there is no such field.
     width: cells of the table; by default the terminal's, and no folding where there is none.
     Errors of the stream (a closed pipe) go to the caller.
     """
@@ -74,9 +81,9 @@ def write(
     rows = iter(rows)
     first = next(rows, None)
     rows = rows if first is None else chain([first], rows)
-    fields = _Fields(columns, first is not None and first.folder is not None, reverse)
+    fields = _Fields(columns, first is not None and first.folder is not None, reverse, places)
     if format == "paths":
-        sink.paths((row.path for row in rows), nul)
+        sink.paths(there((row.path for row in rows), places), nul)
     elif format == "table":
         body = [fields.cells(row) for row in rows]
         write_table(fields.headings(), body, sink, table_width(stream, width))
@@ -145,8 +152,11 @@ def _flat(cell: Cell, spread: bool) -> Sequence[float | None]:
 class _Fields:
     """The fields of a ranked row, defined here for every format."""
 
-    def __init__(self, columns: Sequence[Column], per_folder: bool, reverse: bool) -> None:
+    def __init__(
+        self, columns: Sequence[Column], per_folder: bool, reverse: bool, places: Places
+    ) -> None:
         self.columns = columns
+        self.places = places
         self.several = len(columns) > 1
         self.per_folder = per_folder
         self.refined = any(column.refined for column in columns)
@@ -158,6 +168,7 @@ class _Fields:
         self.model = "+".join(dict.fromkeys(column.model for column in columns))
         self.extra = ["strength"] * self.refined + ["folder"] * per_folder
         self.extra += [c.instruction for c in columns if self.several]
+        self.extra += ["to"] * (places is not None)
         fixed = ["rank", "score", "unit", "percentile", "low", "high", "direction"]
         self.names = [*fixed, "method", "model", *self.extra, "path"]
 
@@ -172,6 +183,8 @@ class _Fields:
             values.append(str(folder))
         if self.several:
             values += [cell[0] if cell else None for cell in cells]
+        if self.places is not None:
+            values.append(place(path, self.places))
         values.append(str(path))
         return values
 
@@ -190,6 +203,8 @@ class _Fields:
             members.append(f'"folder": {json.dumps(str(row.folder))}')
         if self.several:
             members.append(f'"scores": {_by_criterion(row.scores, self.columns)}')
+        if self.places is not None:
+            members.append(f'"to": {json.dumps(place(row.path, self.places))}')
         members.append(f'"path": {json.dumps(str(row.path))}')
         return ", ".join(members)
 
@@ -198,7 +213,8 @@ class _Fields:
         score = "score" if self.several else self.columns[0].titled("score")
         criteria = [column.titled(column.instruction) for column in self.columns if self.several]
         strength, folder = ["strength"] * self.refined, ["folder"] * self.per_folder
-        return ["rank", score, "percentile", *strength, *folder, *criteria, "path"]
+        to = ["to"] * (self.places is not None)
+        return ["rank", score, "percentile", *strength, *folder, *criteria, *to, "path"]
 
     def cells(self, row: Row) -> list[str]:
         """What the table shows of it."""
@@ -210,6 +226,8 @@ class _Fields:
             texts.append(str(row.folder))
         if self.several:
             texts += map(shown, row.scores, (column.unit for column in self.columns))
+        if self.places is not None:
+            texts.append(place(row.path, self.places) or "-")
         return [*texts, str(row.path)]
 
 

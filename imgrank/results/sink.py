@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, cast, get_args
@@ -23,10 +23,13 @@ from imgrank.results.text import number, visible
 __all__ = [
     "FORMATS",
     "Format",
+    "Places",
     "Sink",
     "Value",
     "interval",
+    "place",
     "table_width",
+    "there",
     "write_document",
     "write_lines",
     "write_table",
@@ -37,6 +40,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 NARROWEST = 24  # a folded path column gets at least this many terminal cells
 
 Value = str | int | float | None
+Places = Mapping[Path, Path] | None
+"""Where pictures were filed, by the path of their row; None if nobody asked for that."""
 
 
 class Sink:
@@ -108,6 +113,19 @@ def _tabbed(texts: Sequence[str]) -> str:
     if line.count("\t") == len(texts) - 1 and not _UNSAFE.search(line):
         return line
     return "\t".join(text.translate(_ESCAPES) for text in texts)
+
+
+def place(path: Path, places: Mapping[Path, Path]) -> str | None:
+    """The value of `to`: None where the picture stayed."""
+    found = places.get(path)
+    return None if found is None else str(found)
+
+
+def there(paths: Iterable[Path], places: Places) -> Iterable[Path]:
+    """What bare paths are of rows: the new places, if pictures were filed."""
+    if places is None:
+        return paths
+    return (places[path] for path in paths if path in places)
 
 
 def interval(low: float | None, high: float | None) -> str:
