@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 
-__all__ = ["clash_key", "folder_name", "impossible", "numbered"]
+__all__ = ["clash_key", "folder_name", "impossible", "is_numbered", "numbered"]
 
 LONGEST = 255
 """Bytes of a name; less than that on no file system in common use."""
@@ -35,6 +35,11 @@ def numbered(name: str, rank: int, width: int) -> str:
     width: digits at least; three is the least that is known again as a prefix.
     """
     return f"{rank:0{max(3, width)}d}__{_PREFIX.sub('', name, count=1)}"
+
+
+def is_numbered(name: str) -> bool:
+    """Whether a name begins with a rank prefix."""
+    return _PREFIX.match(name) is not None
 
 
 def impossible(name: str) -> str | None:
