@@ -25,10 +25,19 @@ from typing import Any, Literal, get_args
 
 from imgrank.errors import UsageError
 
-__all__ = ["PRECISIONS", "Engine", "Precision", "Settings", "load_settings", "parse_size"]
+__all__ = [
+    "PRECISIONS",
+    "Engine",
+    "Precision",
+    "Preview",
+    "Settings",
+    "load_settings",
+    "parse_size",
+]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Engine = Literal["auto", "torch", "onnx"]
+Preview = Literal["auto", "kitty", "iterm2", "sixel", "blocks"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -44,6 +53,7 @@ class Settings:
     offline: never open a socket.
     offline_by: what asked for it ("--offline", "HF_HUB_OFFLINE", ...), "" if nothing did.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
+    preview: how `--preview` draws; auto goes by what the environment says of the terminal.
     model: for what is neither measured nor trained for.  models: by task, before everything else.
     """
 
@@ -58,6 +68,7 @@ class Settings:
     offline_by: str = ""
     feature_budget: int = 2_000_000_000
     threads: int | None = None
+    preview: Preview = "auto"
     model: str | None = None
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -141,6 +152,12 @@ def _engine(value: object) -> str:
     return value.strip()
 
 
+def _preview(value: object) -> str:
+    if not isinstance(value, str) or value.strip() not in get_args(Preview):
+        raise ValueError(f"one of {', '.join(get_args(Preview))} is expected")
+    return value.strip()
+
+
 def _switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -178,6 +195,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "offline": _switch,
     "feature_budget": parse_size,
     "threads": _positive,
+    "preview": _preview,
     "model": _name,
 }
 _KEYS = f"Settings are {', '.join([*_PARSERS, 'models'])}."

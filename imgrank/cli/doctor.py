@@ -31,6 +31,7 @@ EXTRAS = {
     "train": "scipy",
     "onnx": "onnxruntime",
     "siglip": "transformers",
+    "preview": "textual_image",
 }
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 PACKAGES = ("torch", "open_clip_torch", "timm", "pillow", "huggingface-hub", "safetensors", "numpy")
