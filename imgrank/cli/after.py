@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgrank.cli.options import Command, Reporter, stack
+from imgrank.cli.options import Command, Output, Reporter, stack
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
-    from imgrank.cli.options import Output
     from imgrank.files.plan import Entry, Plan, Wish
 
 __all__ = ["After", "Filed", "Write", "file_options", "into_levels", "look_options"]
@@ -135,8 +134,8 @@ class After:
         if into_groups and not asked:
             raise UsageError("--into-groups needs --copy-to, --link-to or --move-to.")
         gallery = given.pop("gallery", None)
-        if gallery is not None and os.path.lexists(gallery):
-            raise UsageError(f"{gallery} exists already; imgrank overwrites nothing.")
+        if gallery is not None:
+            _check_gallery(gallery, wish.target if wish and not dry_run else None)
         return cls(wish, dry_run, gallery, given.pop("preview", False))
 
     @property
@@ -201,3 +200,17 @@ def _document(write: Write, places: Mapping[Path, Path]) -> dict[str, Any]:
     for image in document["images"]:
         image["path"] = now.get(image["path"], image["path"])
     return document
+
+
+def _check_gallery(path: Path, target: Path | None) -> None:
+    """Raises UsageError if the page cannot be made, before anything is computed.
+
+    target: folder that will be there by then, so that the page may go into it.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("output") == path:
+        raise UsageError("--output and --gallery name the same file.")
+    if path == Path("-"):
+        raise UsageError("--gallery needs the name of a file; standard output has the rows.")
+    if target is None or os.path.lexists(target) or target.absolute() != path.parent.absolute():
+        Output(path, None).check()

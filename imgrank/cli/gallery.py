@@ -47,8 +47,8 @@ LISTED = 5  # pictures without a thumbnail that standard error names
     "--thumbnails",
     type=click.IntRange(64, 1280),
     metavar="PX",
-    help="Their long side in pixels.  [320; 256 for more than 2,000 pictures, 192 for more than "
-    "5,000]",
+    help="Their long side in pixels.  [480; 320 for more than 500 pictures, 256 for more than "
+    "2,000, 192 for more than 5,000]",
 )
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]")
 @click.option("-q", "--quiet", is_flag=True, help="No notices or progress, only errors.")

@@ -293,6 +293,11 @@ class Output:
             raise UsageError("standard output is closed; name a file with --output.")
         return sys.stdout.buffer
 
+    def check(self) -> None:
+        """Raises UsageError if the file cannot be made; leaves nothing."""
+        self.__enter__()
+        self.__exit__(UsageError, None, None)
+
     def __enter__(self) -> Output:
         if self.path is not None:
             if os.path.lexists(self.path):

@@ -168,7 +168,9 @@ def _scored(document: JsonObject) -> Results:
     order = _direction(rows[0]) if ranked else None
     columns = [_column(each, None if combined else order) for each in asked]
     if combined:
-        columns.insert(0, _Column(Criterion("score", "", order or "descending", "", 0.0, 1.0)))
+        columns.insert(
+            0, _Column(Criterion("combined score", "", order or "descending", "", 0.0, 1.0))
+        )
     tiles = _once(_tile(row, columns, ranked) for row in rows)
     if not ranked:
         tiles = in_order(tiles, columns[0].criterion)

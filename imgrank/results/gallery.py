@@ -30,8 +30,8 @@ LARGE = 1280
 LARGE_ONES = 200
 """How many of the first pictures may have such a copy (about 100 KB each)."""
 
-SIDES = ((2000, 320), (5000, 256))
-"""Up to so many pictures, thumbnails of so many pixels: 30 MB of page, 50 MB of page."""
+SIDES = ((500, 480), (2000, 320), (5000, 256))
+"""Up to so many pictures, thumbnails of so many pixels. A full page is of 15, 30, 50 MB."""
 
 LEAST_SIDE = 192
 
