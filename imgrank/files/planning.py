@@ -42,10 +42,9 @@ def make_plan(entries: Sequence[Entry], wish: Wish) -> Plan:
         )
     there = [step for bundle in going for step in _steps(bundle, action, there=True)]
     typed = {bundle.folder.path: bundle.typed for bundle in reversed(bundles)}
-    for bundle in bundles:
-        typed.setdefault(bundle.into.path, bundle.below)
+    typed |= {bundle.into.path: bundle.below for bundle in reversed(bundles)}
     places = {
-        path: bundle.below / bundle.targets[name]
+        path: typed[bundle.into.path] / bundle.targets[name]
         for bundle in going
         for name, paths in bundle.rows.items()
         for path in paths

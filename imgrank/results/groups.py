@@ -46,8 +46,9 @@ class Grouping:
 
 def parse_grouping(text: str) -> Grouping:
     """ "decades", "age-groups", "quantiles", "quantiles:10". Raises UsageError on anything else."""
-    if text == "decades" or text == "age-groups" or text == "quantiles":
-        return Grouping(text)
+    for plain in (Grouping("decades"), Grouping("age-groups"), Grouping("quantiles")):
+        if text == plain.kind:
+            return plain
     kind, _, number = text.partition(":")
     if kind == "quantiles":
         if re.fullmatch(r"[0-9]{1,4}", number) and 2 <= int(number) <= MOST:
