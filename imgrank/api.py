@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from imgrank.bursts import embedder, find_bursts
 from imgrank.errors import InstructionError, NothingReadable, UsageError
 from imgrank.images import ImageFile, Skip
 from imgrank.images.reading import Unreadable, read_file
@@ -27,6 +28,7 @@ from imgrank.rankers.load import load_ranker, load_source, route, sharing
 from imgrank.rankers.source import BackboneSource
 from imgrank.refining import Refine, compare_all, first_of, parse_refine
 from imgrank.refining import check as check_refine
+from imgrank.results.bursts import Bursts, Near, parse_near
 from imgrank.results.ranking import Column, Row, complete, goodness, parse_top, rank
 from imgrank.saying import announced, lacking, nothing
 from imgrank.settings import Settings, load_settings
@@ -73,6 +75,7 @@ class Ranking(Sequence[Row]):
     """The rows of a sort, in order, with the columns they have and the pictures left out.
 
     lacking: how many of the skips, the last ones, were read but have no such property.
+    near: how near-duplicates were looked for; None: they were not.
     """
 
     rows: list[Row]
@@ -82,6 +85,7 @@ class Ranking(Sequence[Row]):
     known: int
     lacking: int = 0
     reverse: bool = False
+    near: Near | None = None
 
     def __getitem__(self, index: Any) -> Any:
         return self.rows[index]
@@ -139,6 +143,7 @@ def sort(
     reverse: bool = False,
     per_folder: bool = False,
     refine: str | None = None,
+    near_duplicates: str | None = None,
     options: Options | None = None,
 ) -> Ranking:
     """Pictures in the order the instruction asks for, best first.
@@ -148,15 +153,20 @@ def sort(
     top: 3 or "10%".  minimum, maximum: limits on the score shown.
     refine: "pairs" or "pairs:100": the first 50 or 100 are compared pair by pair by the model's
     pairwise head, and ordered by that; rows then have a `strength`.
+    near_duplicates: "keep-best": of near-duplicates of each other only the best stays, with the
+    `others`; "group": all stay, those of one group with its number as `burst`.
     Raises UsageError for a missing path or a meaningless instruction, NothingReadable if no picture
     could be read, ModelUnavailable if a named model is not here.
     """
     options = options or Options()
     limit = parse_top(str(top)) if top is not None else None
     wanted = parse_refine(refine) if refine is not None else None
+    near = parse_near(near_duplicates) if near_duplicates is not None else None
     _check_limits(minimum, maximum)
     queries = _queries(instruction, by)
-    table, columns, skips, strengths = _score(paths, queries, options, wanted, per_folder)
+    table, columns, skips, strengths, bursts = _score(
+        paths, queries, options, wanted, near, per_folder
+    )
     rows = rank(
         table.paths,
         columns,
@@ -167,6 +177,7 @@ def sort(
         maximum=maximum,
         per_folder=per_folder,
         strengths=strengths,
+        bursts=bursts,
     )
     without = [
         Skip(path, lacking(cells, columns))
@@ -176,7 +187,8 @@ def sort(
     if len(without) == len(table.paths):
         raise NothingReadable(nothing(skips, without))
     skips += without
-    return Ranking(rows, columns, skips, table.computed, table.known, len(without), reverse)
+    done = table.computed, table.known
+    return Ranking(rows, columns, skips, *done, len(without), reverse, near)
 
 
 def score(
@@ -189,7 +201,7 @@ def score(
     queries = [parse(text) for text in instructions] + _criteria(by)
     if not queries:
         raise InstructionError('no instruction was given, such as "by image quality".')
-    table, columns, skips, _ = _score(paths, queries, options or Options())
+    table, columns, skips, *_ = _score(paths, queries, options or Options())
     order = sorted(range(len(table.paths)), key=lambda i: str(table.paths[i]))
     return Scores(
         [table.paths[i] for i in order],
@@ -273,9 +285,11 @@ def _score(
     queries: Sequence[Query],
     options: Options,
     refine: Refine | None = None,
+    near: Near | None = None,
     per_folder: bool = False,
-) -> tuple[Table, list[Column], list[Skip], dict[Path, float]]:
-    """Scores, what they are of, who was left out; strengths of those that `refine` compares."""
+) -> tuple[Table, list[Column], list[Skip], dict[Path, float], Bursts | None]:
+    """Scores, what they are of, who was left out; strengths of those that `refine` compares; the
+    near-duplicates, if they are wanted."""
     settings = options.settings or load_settings()
     files, skips = pictures_of(paths, options)
     jobs = sharing([route(query, settings, options.model) for query in queries])
@@ -284,7 +298,9 @@ def _score(
         check_refine(jobs, settings)
     columns = [_column(job) for job in jobs]
     strengths: dict[Path, float] = {}
-    sources = list({id(job.ranker.source): job.ranker.source for job in jobs}.values())
+    bursts: Bursts | None = None
+    used = [job.ranker.source for job in jobs] + ([embedder(settings)] if near else [])
+    sources = list({id(source): source for source in used}.values())
     with open_store(settings, sources, options.notify) as store:
         table = score_files(files, jobs, store, threads=settings.threads, progress=options.progress)
         if refine:
@@ -292,12 +308,17 @@ def _score(
             scored = table.paths, columns, table.scores
             for some in first_of(files, rank(*scored, per_folder=per_folder), refine):
                 strengths |= compare_all(some, jobs[0], store, options.notify)
+        if near:
+            scored = table.paths, columns, table.scores
+            order = rank(*scored, per_folder=per_folder, strengths=strengths)
+            heard = options.notify, options.progress
+            bursts = find_bursts(files, order, near, store, settings, *heard)
     for source in sources:
         _say_device(options, source)
     skips += table.skips
     if not table.paths:
         raise NothingReadable(nothing(skips))
-    return table, columns, skips, strengths
+    return table, columns, skips, strengths, bursts
 
 
 def pictures_of(

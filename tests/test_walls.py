@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "imgrank"
 TORCH = ("torch", "open_clip", "timm", "torchvision")
 WORDS = ("instruction.py", "wording.py", "tasks.py", "nouns.py", "settings.py", "errors.py")
-JOINING = ("pipeline.py", "scoring.py", "refining.py", "saying.py", "opening.py")
+JOINING = ("pipeline.py", "scoring.py", "refining.py", "bursts.py", "saying.py", "opening.py")
 ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.estimates")
 LABS = ("imgrank.train", "imgrank.evaluate", "imgrank.data")
 

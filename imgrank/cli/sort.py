@@ -37,6 +37,13 @@ Examples:
     help="Compare the first K pictures (50) pair by pair, and order them by how many of these they "
     "win; needs an adapter with a pairwise head.",
 )
+@click.option(
+    "--near-duplicates",
+    metavar="keep-best|group[:LEVEL]",
+    help="Find near-duplicates (copies, crops, bursts). keep-best: show only the first of each "
+    "group by INSTRUCTION. group: show all, in rank order, with the group's number (burst). See "
+    "below.",
+)
 @file_options
 @click.option(
     "--into-groups",
@@ -61,6 +68,7 @@ def sort(
     reverse: bool,
     per_folder: bool,
     refine: str | None,
+    near_duplicates: str | None,
     into_groups: str | None,
     **given: Any,
 ) -> int:
@@ -70,6 +78,12 @@ def sort(
     INSTRUCTION is plain English: "by image quality", "oldest first", "least colourful first",
     "a cat", "by the number of dogs", "closest to 3 dogs". Which model answers is said on standard
     error. Several --by are scored in one pass over the pictures: --by quality=2 --by "a cat".
+
+    Near-duplicates are pictures whose detail agrees to at least LEVEL (0.5 to 1, 0.6 if left out),
+    wherever and whenever they were taken; by the EXIF time within 3 seconds and by one camera, it
+    is enough that the embeddings' cosine is LEVEL + 0.2. Each picture that is left out is near the
+    one that stands for it, not merely near one that is near; --reverse, --min, --max and --top
+    come after that. Pictures that are left out stay where they are.
     """
     from imgrank import api
     from imgrank.results import groups
@@ -90,6 +104,7 @@ def sort(
             reverse=reverse,
             per_folder=per_folder,
             refine=refine,
+            near_duplicates=near_duplicates,
             options=options,
         )
         reporter.stop()
@@ -100,6 +115,7 @@ def sort(
             nul=given["nul"],
             skipped=ranking.skips,
             reverse=ranking.reverse,
+            near=ranking.near,
         )
         entries = partial(groups.entries, ranking.rows, ranking.columns, grouping)
         status = after.run(write, entries, out, reporter, nul=given["nul"])

@@ -90,11 +90,13 @@ class Header:
     """What a picture's header says; no pixel was decoded. width, height: upright, in pixels.
 
     exif: the photographic tags (the Exif IFD), by number, as Pillow reads them; may be empty.
+    camera: maker and model, as they stand there; "" if nothing does.
     """
 
     width: int
     height: int
     exif: dict[int, Any]
+    camera: str = ""
 
 
 def decode(data: bytes, size: int | None = None, *, max_pixels: int | None = None) -> Image.Image:
@@ -125,12 +127,12 @@ def read_header(data: bytes) -> Header:
     with _one_line_reasons(data):
         if sniff(data) == "RAW":
             width, height = raw.sensor_size(data)
-            return Header(width, height, _exif_of_raw(data))
+            return Header(width, height, *_exif_of_raw(data))
         image, _ = _open(data)
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
-        return Header(width, height, _exif(image))
+        return Header(width, height, *_exif(image))
 
 
 def to_square(
@@ -273,22 +275,29 @@ def _exif_block(image: ImageFile.ImageFile) -> Image.Exif:
     return image.getexif()
 
 
-def _exif(image: ImageFile.ImageFile) -> dict[int, Any]:
+def _exif(image: ImageFile.ImageFile) -> tuple[dict[int, Any], str]:
+    """Photographic tags, and the camera."""
     try:
-        return dict(_exif_block(image).get_ifd(ExifTags.IFD.Exif))
+        return _tags(_exif_block(image))
     except Exception:
-        return {}
+        return {}, ""
 
 
-def _exif_of_raw(data: bytes) -> dict[int, Any]:
+def _exif_of_raw(data: bytes) -> tuple[dict[int, Any], str]:
     """Most RAW files are TIFF files and carry EXIF as such; else that of the preview, if any."""
     try:
         block = Image.Exif()
         block.load(data)
-        found = dict(block.get_ifd(ExifTags.IFD.Exif))
+        found = _tags(block)
     except Exception:
-        found = {}
-    return found or _exif(_open(data)[0])
+        found = {}, ""
+    return found if found[0] else _exif(_open(data)[0])
+
+
+def _tags(block: Image.Exif) -> tuple[dict[int, Any], str]:
+    words = (block.get(tag) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    camera = " ".join(word.strip(" \0") for word in words if isinstance(word, str))
+    return dict(block.get_ifd(ExifTags.IFD.Exif)), camera
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -5,10 +5,13 @@ Standard output is data only, in every format; rows are written one by one as th
 The fields of a ranked row, the same in every format:
 
     rank  score  unit  percentile  low  high  direction  method  model
-    [strength]  [folder]  [criteria]  [to]  path
+    [strength]  [burst]  [others]  [folder]  [criteria]  [to]  path
 
 * `strength` is there when the first rows were compared pair by pair (`--refine`), and empty for
   those that were not: the mean probability of a higher score than another one of them, 0 to 1.
+* `burst` and `others` are there when near-duplicates were looked for. `burst` is the number of the
+  picture's group, empty for one on its own; `others`, where only the best of each group is shown
+  (`keep-best`), how many it stands for; in JSON their paths.
 * `folder` is there when the order was made per folder; `criteria` are the single scores when
   several were combined: one column a criterion, named by its instruction; `scores` in JSON.
 * `to` is there when the pictures were copied, linked, moved or renamed: where each is now; empty
@@ -36,6 +39,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from imgrank.images import Skip
+from imgrank.results.bursts import Near
 from imgrank.results.ranking import Cell, Column, Row
 from imgrank.results.sink import (
     FORMATS,
@@ -66,6 +70,7 @@ def write(
     skipped: Sequence[Skip] = (),
     reverse: bool = False,
     places: Places = None,
+    near: Near | None = None,
     width: int | None = None,
 ) -> None:
     """A ranked order in one of `FORMATS`.
@@ -74,6 +79,7 @@ def write(
     nul: `paths` ends each name with NUL instead of newline.
     skipped: printed by JSON alone.
     places: the value of `to`; without it there is no such field.
+    near: near-duplicates were looked for.
     width: cells of the table; by default the terminal's, and no folding where there is none.
     Errors of the stream (a closed pipe) go to the caller.
     """
@@ -81,7 +87,8 @@ def write(
     rows = iter(rows)
     first = next(rows, None)
     rows = rows if first is None else chain([first], rows)
-    fields = _Fields(columns, first is not None and first.folder is not None, reverse, places)
+    per_folder = first is not None and first.folder is not None
+    fields = _Fields(columns, per_folder, reverse, places, near)
     if format == "paths":
         sink.paths(there((row.path for row in rows), places), nul)
     elif format == "table":
@@ -153,9 +160,15 @@ class _Fields:
     """The fields of a ranked row, defined here for every format."""
 
     def __init__(
-        self, columns: Sequence[Column], per_folder: bool, reverse: bool, places: Places
+        self,
+        columns: Sequence[Column],
+        per_folder: bool,
+        reverse: bool,
+        places: Places,
+        near: Near | None,
     ) -> None:
         self.columns = columns
+        self.bursts, self.others = near is not None, near is not None and near.keep_best
         self.places = places
         self.several = len(columns) > 1
         self.per_folder = per_folder
@@ -166,7 +179,8 @@ class _Fields:
         self.direction = "descending" if descending != reverse else "ascending"
         self.method = "+".join(dict.fromkeys(column.method for column in columns))
         self.model = "+".join(dict.fromkeys(column.model for column in columns))
-        self.extra = ["strength"] * self.refined + ["folder"] * per_folder
+        self.grouped = ["burst"] * self.bursts + ["others"] * self.others
+        self.extra = ["strength"] * self.refined + self.grouped + ["folder"] * per_folder
         self.extra += [c.instruction for c in columns if self.several]
         self.extra += ["to"] * (places is not None)
         fixed = ["rank", "score", "unit", "percentile", "low", "high", "direction"]
@@ -174,11 +188,13 @@ class _Fields:
 
     def values(self, row: Row) -> list[Value]:
         """In the order of `names`."""
-        rank, path, score, percentile, low, high, cells, folder, strength = row
+        rank, path, score, percentile, low, high, cells, folder, strength, burst, others = row
         values: list[Value] = [rank, score, self.unit, percentile, low, high]
         values += [self.direction, self.method, self.model]
         if self.refined:
             values.append(strength)
+        if self.bursts:
+            values += [burst, len(others)] if self.others else [burst]
         if self.per_folder:
             values.append(str(folder))
         if self.several:
@@ -199,6 +215,10 @@ class _Fields:
         if self.refined:
             known = "null" if row.strength is None else number(row.strength)
             members.append(f'"strength": {known}')
+        if self.bursts:
+            members.append(f'"burst": {json.dumps(row.burst)}')
+        if self.others:
+            members.append(f'"others": {json.dumps([str(path) for path in row.others])}')
         if self.per_folder:
             members.append(f'"folder": {json.dumps(str(row.folder))}')
         if self.several:
@@ -213,6 +233,7 @@ class _Fields:
         score = "score" if self.several else self.columns[0].titled("score")
         criteria = [column.titled(column.instruction) for column in self.columns if self.several]
         strength, folder = ["strength"] * self.refined, ["folder"] * self.per_folder
+        strength += self.grouped
         to = ["to"] * (self.places is not None)
         return ["rank", score, "percentile", *strength, *folder, *criteria, *to, "path"]
 
@@ -222,6 +243,8 @@ class _Fields:
         texts.append(f"{row.percentile:.1f}")
         if self.refined:
             texts.append("-" if row.strength is None else f"{row.strength:.3f}")
+        if self.bursts:
+            texts += [str(row.burst or "-"), str(len(row.others) or "-")][: len(self.grouped)]
         if self.per_folder:
             texts.append(str(row.folder))
         if self.several:

@@ -9,6 +9,8 @@
   combined score is their weighted geometric mean. Appendix E of the ranking-aware adapter
   multiplies plain min-max values; starting at 0.01 keeps a picture that is last in one criterion
   from being zeroed. A criterion in which all are equal counts as 1.
+* Of near-duplicates only the best may be kept: it is chosen in the order before `reverse`, and the
+  others are left out before `minimum`, `maximum` and `top` count.
 * With strengths, those of an all-pairs comparison of the first pictures (`--refine`), these come
   before all others, the strongest first (weakest first if "ascending"); scores stay what they are.
 * With `per_folder` each folder is a set of its own in all of this.
@@ -26,6 +28,7 @@ from typing import Literal, NamedTuple, TypeGuard
 
 from imgrank.errors import UsageError
 from imgrank.instruction import Query
+from imgrank.results.bursts import Bursts
 
 __all__ = [
     "Cell",
@@ -120,6 +123,8 @@ class Row(NamedTuple):
     scores: the cell of every criterion, in the order of the columns.
     folder: the picture's folder if ranked per folder, else None.
     strength: among those that were compared pair by pair, 0 to 1; None for the others.
+    burst: number of its group of near-duplicates; None on its own, or if none were looked for.
+    others: near-duplicates that the picture is the best of, best first.
     """
 
     rank: int
@@ -131,6 +136,8 @@ class Row(NamedTuple):
     scores: tuple[Cell, ...]
     folder: Path | None = None
     strength: float | None = None
+    burst: int | None = None
+    others: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,7 @@ def rank(
     maximum: float | None = None,
     per_folder: bool = False,
     strengths: Mapping[Path, float] | None = None,
+    bursts: Bursts | None = None,
 ) -> list[Row]:
     """The order of a set.
 
@@ -184,6 +192,7 @@ def rank(
     then counts among those.
     per_folder: rows come folder by folder, folders by path.
     strengths: by picture, of some; for one column without a reference.
+    bursts: of this order without `reverse` and limits.
 
     A picture that is not `complete` is left out; the caller reports it as skipped.
     Raises ValueError if there is no column.
@@ -209,6 +218,7 @@ def rank(
             math.inf if maximum is None else maximum,
             folder,
             strengths or {},
+            bursts,
         )
     return rows
 
@@ -223,6 +233,7 @@ def _rank_set(
     maximum: float,
     folder: Path | None,
     strengths: Mapping[Path, float],
+    bursts: Bursts | None,
 ) -> list[Row]:
     n = len(paths)
     if len(columns) == 1:
@@ -243,13 +254,15 @@ def _rank_set(
         if key != before:
             ahead, before = position, key
         value, low, high = shown[i]
-        if minimum <= value <= maximum:
+        if minimum <= value <= maximum and not (bursts and bursts.hides(paths[i])):
             percentile = 100 * (n - 1 - ahead) / (n - 1) if n > 1 else 100.0
             cells = tuple(scores[i])
             strength = strengths.get(paths[i])
             rows.append(
                 Row(len(rows) + 1, paths[i], value, percentile, low, high, cells, folder, strength)
             )
+            if bursts and (number := bursts.number.get(paths[i])):
+                rows[-1] = rows[-1]._replace(burst=number, others=bursts.others.get(paths[i], ()))
     return rows if top is None else rows[: top.of(len(rows))]
 
 

@@ -29,7 +29,7 @@ __all__ = [
     "TextCount",
 ]
 
-ALWAYS_KEPT = frozenset({"pooled", "statistics", "faces", "chroma", "taken"})
+ALWAYS_KEPT = frozenset({"pooled", "statistics", "faces", "chroma", "taken", "sketch", "moment"})
 """Features of at most about 3 KB a picture (or a face of it), which are outside the feature budget:
 with a budget of 0 nothing else could be known in a second run."""
 
