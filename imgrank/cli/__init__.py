@@ -15,6 +15,7 @@ import sys
 import warnings
 
 import click
+from click.shell_completion import CompletionItem
 
 from imgrank.errors import ImgrankError
 
@@ -35,6 +36,7 @@ COMMANDS = {
     "models": "imgrank.cli.models",
     "cache": "imgrank.cli.cache",
     "doctor": "imgrank.cli.doctor",
+    "completion": "imgrank.cli.completion",
 }
 SUMMARY = {
     "sort": "Order pictures by an instruction, best first.",
@@ -51,7 +53,17 @@ SUMMARY = {
     "models": "List, fetch, import, check and publish models.",
     "cache": "Show or trim what is kept between runs.",
     "doctor": "Check this machine: versions, device, disk, cache.",
+    "completion": "Print the script by which bash, zsh or fish completes commands and names.",
 }
+
+
+def taught(command: click.Command, ctx: click.Context) -> click.Command:
+    """The command; while a shell completes it, with candidates for its arguments."""
+    if not ctx.resilient_parsing:
+        return command
+    from imgrank.cli.completion import teach
+
+    return teach(command)
 
 
 class LazyGroup(click.Group):
@@ -65,7 +77,12 @@ class LazyGroup(click.Group):
             return None
         command = getattr(importlib.import_module(COMMANDS[name]), name)
         assert isinstance(command, click.Command)
-        return command
+        return taught(command, ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=SUMMARY[name]) for name in names]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -96,6 +113,10 @@ def main() -> None:
     """Entry point: runs the command and turns every error into its exit status, in one place."""
     # Pillow warns of damaged metadata; whether the picture can be read is what a user is told.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    if "_IMGRANK_COMPLETE" in os.environ:
+        from imgrank.cli.completion import prepare
+
+        prepare()
     try:
         status = cli.main(standalone_mode=False)
         if sys.stdout is not None:

@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from imgrank.cli import taught
+
 EXAMPLES = """\b
 Examples:
   imgrank models list
@@ -36,7 +38,7 @@ class Models(click.Group):
         module, attribute = COMMANDS[name]
         command = getattr(importlib.import_module(f"imgrank.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
-        return command
+        return taught(command, ctx)
 
 
 @click.group(cls=Models, epilog=EXAMPLES)
