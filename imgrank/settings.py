@@ -82,6 +82,11 @@ class Settings:
         """Where checkpoints of the user are, each a folder named as the model."""
         return self.data_dir / "models"
 
+    @property
+    def operations_dir(self) -> Path:
+        """The journals of what was done with files; what `imgrank undo` reads."""
+        return self.data_dir / "operations"
+
 
 def load_settings(*, environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
     """Settings from flags, environment and `config.toml`.
