@@ -117,8 +117,7 @@ class _Whereabouts:
         into, below = self.root, self.wish.target
         for part in parts:
             child = self.folders.child(into, part)
-            below = below / part
             if child is None:
-                return None, below
-            into = child
+                return None, below / part
+            into, below = child[0], below / child[1]
         return into, below

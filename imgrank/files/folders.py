@@ -34,7 +34,7 @@ class Folder:
         self.made = made
         self.names: dict[str, list[str]] = {}
         self.stems: dict[str, list[str]] = {}
-        self.children: dict[str, Folder | None] = {}
+        self.children: dict[str, tuple[Folder, str] | None] = {}
         self.listed = True
         self._files: set[str] = set()
         self._families: dict[str, Family] | None = None
@@ -108,18 +108,21 @@ class Folders:
             raise UsageError(f"{above} is a link that leads nowhere; name another folder.")
         raise UsageError(f"{above} is a file, not a folder; name another one.")
 
-    def child(self, parent: Folder, name: str) -> Folder | None:
-        """A folder within a target, there or to be made; None if a file has its name."""
+    def child(self, parent: Folder, name: str) -> tuple[Folder, str] | None:
+        """A folder within a target, there or to be made, and its name, which may be written in
+        another way there; None if a file has it."""
         key = clash_key(name)
         if key not in parent.children:
             parent.children[key] = self._child(parent, name, parent.names.get(key, []))
         return parent.children[key]
 
-    def _child(self, parent: Folder, name: str, there: list[str]) -> Folder | None:
+    def _child(self, parent: Folder, name: str, there: list[str]) -> tuple[Folder, str] | None:
         if not there:
-            return Folder(parent.path / name, made=False)
+            return Folder(parent.path / name, made=False), name
+        if name not in there:
+            name = min(there)
         try:
-            return self._at(parent.path / (name if name in there else min(there)))
+            return self._at(parent.path / name), name
         except OSError:
             return None
 
