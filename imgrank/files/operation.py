@@ -164,9 +164,9 @@ class _Work:
     def _folders(self) -> None:
         for k, path in enumerate(self.record.folders):
             try:
-                made = disk.make_folder(path)
-                if made or (self.cut_off and k not in self.record.made):
-                    self.journal.made(k)
+                ours = (self.cut_off and path.is_dir()) or disk.make_folder(path)
+                if ours and k not in self.record.made:
+                    self._write(lambda k=k: self.journal.made(k))  # type: ignore[misc]
             except OSError as error:
                 if error.errno in STOPPING:
                     self._stop(error)
@@ -244,10 +244,13 @@ class _Work:
     def _stop(self, error: OSError, i: int | None = None) -> None:
         """Raises _Stop."""
         why = reason(error)
-        if i is not None:
-            why = f"{self.record.steps[i].step.target}: {why}"
-            self._put_back(self._entangled(self.record.steps[i].step.members))
-        self._end(why)
+        try:
+            if i is not None:
+                why = f"{self.record.steps[i].step.target}: {why}"
+                self._put_back(self._entangled(self.record.steps[i].step.members))
+            self._end(why)
+        except _Stop as second:
+            why = f"{why}; {second}"
         raise _Stop(why) from error
 
     def _halt(self, why: str) -> None:
