@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 LISTED = 50  # skips that standard error names one by one
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 
 def stack(command: Command, *options: Callable[[Command], Command]) -> Command:
@@ -320,6 +322,8 @@ class Output:
                 self._part.close()
                 if kind is None:
                     self._appear(self.path)
+                elif isinstance(error, OSError) and error.errno in _NO_ROOM and not error.filename:
+                    raise error  # of a write by whoever had the stream
         finally:
             self._part_path.unlink(missing_ok=True)
 

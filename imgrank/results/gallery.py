@@ -199,7 +199,10 @@ def _side_by_side(several: Sequence[Results]) -> tuple[list[Criterion], list[lis
 def _free_name(criterion: Criterion, taken: Sequence[Criterion]) -> str:
     """Its name; with its model, and numbered, if others of the page are called so."""
     names = {other.name for other in taken}
-    tries = [criterion.name, f"{criterion.name} ({criterion.model})"]
+    tries = [
+        criterion.name,
+        *([f"{criterion.name} ({criterion.model})"] if criterion.model else []),
+    ]
     tries += [f"{criterion.name} ({i})" for i in range(2, len(taken) + 2)]
     return next(name for name in tries if name not in names)
 
