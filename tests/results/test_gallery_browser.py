@@ -156,7 +156,8 @@ def test_the_full_view_shows_the_original_and_its_facts(open_page: Opener, tmp_p
     Image.new("RGB", (1800, 1200), (200, 10, 10)).save(tmp_path / name)
     known = {"texts": ("3.5 (3.1 to 3.9) MOS",), "labels": ("level: good",)}
     item = picture(0, name, 3.5, note="a burst's best", **known)
-    Image.new("RGB", (90, 60)).save(tmp_path / "shot1.jpg")
+    for other in dozen():
+        Image.new("RGB", (90, 60)).save(tmp_path / other.name)
     tab = open_page(save(tmp_path, [item, *dozen()]))
     tab.locator(".open").first.click()
     original = tab.locator("#view-picture")
@@ -174,6 +175,11 @@ def test_the_full_view_shows_the_original_and_its_facts(open_page: Opener, tmp_p
     assert full and (full["width"], full["height"]) == (1800, 1200)
     tab.keyboard.press("Escape")
     assert original.bounding_box() == fits
+    tab.keyboard.press("ArrowRight")
+    expect(original).to_have_attribute("src", "shot1.jpg")
+    small = original.bounding_box()  # nothing is enlarged to fit
+    assert small and (small["width"], small["height"]) == (90, 60)
+    tab.keyboard.press("ArrowLeft")
     tab.get_by_role("button", name="level: good").click()
     expect(tab.locator("#view")).to_be_hidden()
     expect(tab.locator("#count")).to_have_text("1 of 13 pictures")

@@ -205,6 +205,24 @@ def test_of_five_thousand_pictures_only_those_near_are_in_the_document(
     expect(tab.locator(".tile[aria-posinset='1']")).to_be_in_viewport()
 
 
+def test_what_is_looked_at_stays_in_the_window_where_tiles_are_laid_anew(
+    open_page: Opener, tmp_path: Path
+) -> None:
+    many = [picture(i, f"{i:04}.jpg", float(i)) for i in range(300)]
+    tab = open_page(save(tmp_path, many))
+    tab.evaluate("scrollTo(0, 3000)")
+    first = tab.evaluate("anchorIndex()")
+    assert first > 20
+    tile = tab.locator(f".tile[aria-posinset='{first + 1}']")
+    tab.set_viewport_size({"width": 900, "height": 700})
+    expect(tile).to_be_in_viewport()
+    tab.get_by_label("Size of the pictures").fill("300")
+    expect(tile).to_be_in_viewport()
+    tab.get_by_role("searchbox").fill("01")
+    expect(tab.locator("#count")).to_have_text("112 of 300 pictures")
+    expect(tab.locator(".tile[aria-posinset='1']")).to_be_in_viewport()
+
+
 def test_without_scripts_it_is_a_plain_list(open_page: Opener, tmp_path: Path) -> None:
     tab = open_page(save(tmp_path, dozen()), java_script_enabled=False)
     links = tab.get_by_role("link")

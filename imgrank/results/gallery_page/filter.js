@@ -42,7 +42,8 @@ function choose() {
   state.shown.sort(comparison());
   state.current = Math.max(0, state.shown.indexOf(before));
   showCount();
-  layOut();
+  layOut(false);
+  scrollToTop();
   criteria.forEach((_, c) => showRange(c));
   drawScatter();
 }

@@ -13,9 +13,10 @@ function captionHeight() {
 }
 
 /** Lays all tiles out anew: after a filter, another order, another width or size. */
-function layOut() {
+function layOut(stay = true) {
   const width = grid.clientWidth;
   if (!width) return;
+  const anchor = stay ? anchorIndex() : null;
   const caption = captionHeight();
   // On a narrow screen two landscapes still stand side by side.
   const wanted = Math.min(wantedHeight, Math.max(80, width * 0.36 * (wantedHeight / 190)));
@@ -25,8 +26,31 @@ function layOut() {
   for (const element of tiles.values()) element.remove();
   tiles.clear();
   state.current = Math.min(state.current, Math.max(0, state.shown.length - 1));
+  if (anchor !== null && laid.rows.length) {
+    const { top } = laid.rows[rowOf(Math.min(anchor, state.shown.length - 1))];
+    scrollTo({ top: grid.getBoundingClientRect().top + scrollY + top - headHeight() - GAP, behavior: "instant" });
+  }
   drawNear();
   if (focused) focusTile(state.current);
+}
+
+/** The first picture of the first row in the window; null where the top of the grid is. */
+function anchorIndex() {
+  const above = headHeight() - grid.getBoundingClientRect().top;
+  if (above <= GAP || !laid.rows.length) return null;
+  return laid.rows[rowAt(laid.rows, above + GAP)].first;
+}
+
+/** What sticks to the top covers so much of the window. */
+function headHeight() {
+  const head = document.querySelector(".top");
+  return getComputedStyle(head).position === "sticky" ? head.offsetHeight : 0;
+}
+
+/** After a filter, or in another order, reading begins at the top. */
+function scrollToTop() {
+  const above = headHeight() - grid.getBoundingClientRect().top;
+  if (above > GAP) scrollBy({ top: -above - GAP, behavior: "instant" });
 }
 
 /** Puts the tiles within a screen of the window into the document, and takes the others out. */
@@ -177,10 +201,8 @@ function focusTile(index) {
   setCurrent(Math.max(0, Math.min(state.shown.length - 1, index)));
   const row = laid.rows[rowOf(state.current)];
   const gridTop = grid.getBoundingClientRect().top + scrollY;
-  const head = document.querySelector(".top");
-  const covered = getComputedStyle(head).position === "sticky" ? head.offsetHeight : 0;
   const foot = byId("marked").hidden ? 0 : byId("marked").offsetHeight + 16;
-  const top = gridTop + row.top - covered - GAP;
+  const top = gridTop + row.top - headHeight() - GAP;
   const bottom = gridTop + row.top + row.height + captionHeight() + GAP + foot;
   if (top < scrollY) scrollTo({ top, behavior: "instant" });
   else if (bottom > scrollY + innerHeight) scrollTo({ top: bottom - innerHeight, behavior: "instant" });
@@ -221,6 +243,10 @@ addEventListener(
   },
   { passive: true },
 );
+
+new ResizeObserver(() => {
+  document.documentElement.style.setProperty("--head", `${headHeight()}px`);
+}).observe(document.querySelector(".top"));
 
 let lastWidth = 0;
 new ResizeObserver(() => {

@@ -8,6 +8,7 @@ let viewPicture = byId("view-picture");
 let viewIndex = 0;
 let ahead = null; // the next original, read while this one is looked at
 let zoomed = false;
+let seen = 0; // the place last shown
 
 const viewPlace = () => state.shown[viewIndex];
 
@@ -21,6 +22,7 @@ function openView(index) {
 function showInView(index) {
   viewIndex = Math.max(0, Math.min(state.shown.length - 1, index));
   setCurrent(viewIndex);
+  seen = viewPlace();
   const picture = pictures[viewPlace()];
   byId("view-place").textContent =
     `${(viewIndex + 1).toLocaleString("en")} of ${state.shown.length.toLocaleString("en")}`;
@@ -69,14 +71,22 @@ function putOnStage(source, place, image = new Image()) {
     if (source) image.src = source;
     else image.removeAttribute("src");
   }
-  const { width, height } = pictures[place];
-  // The small picture takes the original's room, so that nothing jumps when that comes.
-  if (width && height) {
-    image.width = width;
-    image.height = height;
-  }
   viewPicture.replaceWith(image);
   viewPicture = image;
+  sizeOnScreen(place);
+}
+
+/**
+ * A pixel of the original to a pixel of the screen; the style makes that fit, unless zoomed. So
+ * nothing is enlarged, but the small picture, which takes the original's room until that comes.
+ */
+function sizeOnScreen(place) {
+  const ratio = devicePixelRatio || 1;
+  const { width, height } = pictures[place];
+  const full = viewPicture.getAttribute("src") === pictures[place].href;
+  const [wide, high] = full ? [viewPicture.naturalWidth, viewPicture.naturalHeight] : [width, height];
+  viewPicture.style.width = wide ? `${wide / ratio}px` : "";
+  viewPicture.style.height = high ? `${high / ratio}px` : "";
 }
 
 function closeView() {
@@ -86,7 +96,8 @@ function closeView() {
 view.addEventListener("close", () => {
   ahead = null;
   viewPicture.removeAttribute("src");
-  focusTile(viewIndex);
+  // The browser has put the focus back to where the view was opened, and a label may have filtered.
+  focusTile(Math.max(0, state.shown.indexOf(seen)));
 });
 
 // ---- 100 % --------------------------------------------------------------------------------------
@@ -97,25 +108,31 @@ function setZoom(on, at = [0.5, 0.5]) {
   stage.classList.toggle("zoomed", on);
   byId("view-zoom").setAttribute("aria-pressed", on);
   if (!on) {
-    viewPicture.style.width = viewPicture.style.height = "";
-    stage.removeAttribute("tabindex");
-    stage.removeAttribute("aria-label");
+    for (const name of ["tabindex", "role", "aria-label"]) stage.removeAttribute(name);
     return;
   }
   stage.tabIndex = 0; // so that arrow keys can move it
   stage.setAttribute("role", "region");
   stage.setAttribute("aria-label", "Picture at 100 %, arrow keys move it");
-  const ratio = devicePixelRatio || 1;
-  const [width, height] = [viewPicture.naturalWidth / ratio, viewPicture.naturalHeight / ratio];
-  viewPicture.style.width = `${width}px`;
-  viewPicture.style.height = `${height}px`;
-  stage.scrollLeft = at[0] * width - stage.clientWidth / 2;
-  stage.scrollTop = at[1] * height - stage.clientHeight / 2;
+  sizeOnScreen(viewPlace()); // the window may have come to another screen
+  stage.scrollLeft = at[0] * viewPicture.offsetWidth - stage.clientWidth / 2;
+  stage.scrollTop = at[1] * viewPicture.offsetHeight - stage.clientHeight / 2;
   stage.focus({ preventScroll: true });
 }
 
 function toggleZoom(at) {
   if (!byId("view-zoom").disabled) setZoom(!zoomed, at);
+}
+
+/** Where in the picture the pointer is, 0 to 1; the picture lies in the middle of its box. */
+function pointInPicture(event) {
+  const box = viewPicture.getBoundingClientRect();
+  const { naturalWidth, naturalHeight } = viewPicture;
+  const scale = Math.min(box.width / naturalWidth, box.height / naturalHeight);
+  return [
+    0.5 + (event.clientX - box.left - box.width / 2) / (naturalWidth * scale),
+    0.5 + (event.clientY - box.top - box.height / 2) / (naturalHeight * scale),
+  ];
 }
 
 let drag = null;
@@ -136,8 +153,7 @@ stage.addEventListener("pointerup", (event) => {
   drag = null;
   if (!from) return;
   if (from.far < 6) {
-    const box = viewPicture.getBoundingClientRect();
-    toggleZoom([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
+    toggleZoom(pointInPicture(event));
   } else if (!zoomed && event.pointerType !== "mouse" && Math.abs(across) > 50) {
     showInView(viewIndex + (across < 0 ? 1 : -1));
   }
@@ -189,11 +205,14 @@ function quiet(text) {
   return make("span", { className: "quiet", textContent: text });
 }
 
-/** Where the value lies between the lowest and the highest of the page. */
+/** Where the value lies on the criterion's scale; without one, between the page's own ends. */
 function position(c, value) {
-  if ((value ?? null) === null || !extents[c] || extents[c][0] === extents[c][1]) return null;
+  if ((value ?? null) === null) return null;
+  const low = Math.min(criteria[c].low ?? Infinity, extents[c][0]);
+  const high = Math.max(criteria[c].high ?? -Infinity, extents[c][1]);
+  if (low === high) return null;
   const dot = make("span");
-  dot.style.left = `${((value - extents[c][0]) / (extents[c][1] - extents[c][0])) * 100}%`;
+  dot.style.left = `${((value - low) / (high - low)) * 100}%`;
   return make("span", { className: "position", "aria-hidden": "true" }, dot);
 }
 
