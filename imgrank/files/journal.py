@@ -84,6 +84,7 @@ class Journal:
     def __init__(self, path: Path, flags: int, record: Record) -> None:
         self.path, self.id = path, path.stem
         self.record = record
+        self._torn = False  # the last line has no end
         self._lock = _locked(path)
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o600)
@@ -126,8 +127,7 @@ class Journal:
             try:
                 journal.record = read(path)
                 os.lseek(journal._file, -1, os.SEEK_END)
-                if os.read(journal._file, 1) != b"\n":
-                    _write(journal._file, "\n")  # after a torn line
+                journal._torn = os.read(journal._file, 1) != b"\n"
             except BaseException:
                 journal.close()
                 raise
@@ -198,19 +198,24 @@ class Journal:
         self.record.taken_back = refused
 
     def _line(self, members: Mapping[str, object]) -> None:
-        _write(self._file, json.dumps(members) + "\n")
+        try:
+            _write(self._file, "\n" * self._torn + json.dumps(members) + "\n")
+        except OSError as error:
+            self._torn = True
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._torn = False
 
 
 def operations(folder: Path) -> list[Operation]:
     """All operations, the oldest first. Those that never began are left out, and what is no
     journal. Raises OSError if the folder cannot be read."""
     found = []
-    for path in sorted(folder.glob("*.jsonl")) if folder.is_dir() else ():
-        with contextlib.suppress(DataError, FileNotFoundError):
+    for path in folder.glob("*.jsonl") if folder.is_dir() else ():
+        with contextlib.suppress(DataError, FileNotFoundError, KeyError):
             operation = _summary(path)
             if operation is not None:
                 found.append(operation)
-    return found
+    return sorted(found, key=lambda operation: datetime.fromisoformat(operation.time))
 
 
 # ---- lines ---------------------------------------------------------------------------------------
@@ -238,7 +243,7 @@ def _plan_lines(id_: str, started: datetime, plan: Plan, command: str, record: R
     head = {
         "format": FORMAT,
         "id": id_,
-        "time": started.isoformat(timespec="seconds"),
+        "time": started.isoformat(timespec="milliseconds"),
         "verb": plan.verb,
         "target": None if plan.target is None else str(plan.target),
         "command": command,

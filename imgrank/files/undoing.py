@@ -20,9 +20,10 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from imgrank.errors import UsageError
 from imgrank.files import disk
 from imgrank.files.identity import Seen, look, same, same_bytes, unchanged
 from imgrank.files.journal import Journal, Operation
@@ -36,7 +37,8 @@ __all__ = ["Back", "TakenBack", "take_back"]
 class TakenBack:
     """What an undo did, or would do.
 
-    undone: steps that were taken back.   refused: those that were not, and why.
+    undone: steps that were taken back, one a file, from where it was to where the operation had
+    put it.   refused: those that were not, and why.
     folders: made again for files to go back to.
     """
 
@@ -66,13 +68,21 @@ def take_back(
     dry_run: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> TakenBack:
-    """Raises UsageError if another process is at work on it; DataError if the journal is damaged;
-    OSError if it cannot be read or, on a full disk say, written."""
+    """Raises UsageError if another process is at work on it, or it cannot be read or opened for
+    writing; DataError if it is damaged.
+
+    Lines that a full disk has no room for are done without: removing copies is what makes room.
+    """
     if dry_run:
-        return _take_back(Back(operation.id, read(operation.path)), None, progress)
+        try:
+            record = read(operation.path)
+        except OSError as error:
+            raise UsageError(f"{operation.path} cannot be read: {error.strerror}.") from error
+        return _take_back(Back(operation.id, record), None, progress)
     with Journal.reopen(operation) as journal:
         found = _take_back(Back(journal.id, journal.record, journal), journal, progress)
-        journal.taken_back(len(found.refused))
+        with suppress(OSError):
+            journal.taken_back(len(found.refused))
         return found
 
 
@@ -82,6 +92,7 @@ def _take_back(
     record = back.record
     undone: list[Step] = []
     refused: list[tuple[Step, str]] = []
+    ends: dict[Path, Path] = {}  # of files that went by way of another name
     total = len(record.steps)
     for count, i in enumerate(reversed(range(total))):
         if progress is not None:
@@ -95,9 +106,12 @@ def _take_back(
             refused.append((step, reason(error)))
             continue
         if journal is not None and (did or i in record.done):
-            journal.undone(i)
-        if did and record.steps[i].first:
-            undone.append(step)
+            with suppress(OSError):
+                journal.undone(i)
+        if did and not record.steps[i].first:
+            ends[step.source] = ends.pop(step.target, step.target)
+        elif did:
+            undone.append(replace(step, target=ends.pop(step.target, step.target)))
     if progress is not None:
         progress(total, total)
     back.folders()

@@ -1,0 +1,121 @@
+"""Operations, and what an undo did -> table, TSV, CSV, JSON, JSON lines or bare paths, on a stream.
+
+What `output.py` says of names, escapes and streams holds here too.
+
+`imgrank undo --list`: a row an operation, in JSON an array of objects; `paths` are the journals.
+
+    id  time  what  files  state  target  command
+
+* `time` is local, with its offset in all formats but the table.
+* `what` is copy, link, move or rename; `files` counts those that are where it put them.
+* `state` is done, cut off, running, taken back, or partly taken back.
+
+`imgrank undo`: a row a file, in JSON an object: `undo` (id, time, what, target), `images` (rows).
+
+    action  from  to  note
+
+* `action` is move (back), remove (a copy or link), or leave (what was refused).
+* `from` is where the operation put the file, `to` where it is now, empty for what was removed.
+* `note` says why a file was left, or "companion" of what is no picture of the rows.
+* `paths` are those of `to`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from imgrank.files.journal import Operation
+from imgrank.files.plan import Step
+from imgrank.files.undoing import TakenBack
+from imgrank.results.sink import (
+    Format,
+    Sink,
+    Value,
+    table_width,
+    write_document,
+    write_lines,
+    write_table,
+)
+
+__all__ = ["write_operations", "write_taken_back"]
+
+LISTED = ["id", "time", "what", "files", "state", "target", "command"]
+FIELDS = ["action", "from", "to", "note"]
+
+
+def write_operations(
+    operations: Sequence[Operation],
+    format: Format,
+    stream: BinaryIO | TextIO,
+    *,
+    nul: bool = False,
+    width: int | None = None,
+) -> None:
+    """In one of `FORMATS`, in the order given."""
+    sink = Sink(stream)
+    if format == "paths":
+        sink.paths((operation.path for operation in operations), nul)
+    elif format == "table":
+        body = [["-" if value is None else str(value) for value in _values(o, table=True)] for o in operations]
+        write_table(LISTED, body, sink, table_width(stream, width))
+    elif format == "json" or format == "jsonl":
+        rows = [json.dumps(dict(zip(LISTED, _values(o), strict=True))) for o in operations]
+        sink.lines(rows if format == "jsonl" else ["[" + ",\n".join(rows) + "]"])
+    else:
+        write_lines(LISTED, map(_values, operations), format, sink)
+
+
+def _values(operation: Operation, table: bool = False) -> list[Value]:
+    time = operation.time
+    if table:
+        time = f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S}"
+    target = None if operation.target is None else str(operation.target)
+    first: list[Value] = [operation.id, time, operation.verb, operation.files]
+    return [*first, operation.state, target, operation.command]
+
+
+def write_taken_back(
+    operation: Operation,
+    found: TakenBack,
+    format: Format,
+    stream: BinaryIO | TextIO,
+    *,
+    nul: bool = False,
+    width: int | None = None,
+) -> None:
+    """In one of `FORMATS`: what was taken back, then what was left."""
+    sink = Sink(stream)
+    rows = [_row(step) for step in found.undone]
+    rows += [_row(step, why) for step, why in found.refused]
+    if format == "paths":
+        sink.paths((Path(to) for _, _, to, _ in rows if to), nul)
+    elif format == "table":
+        body = [[text or "-" for text in row[:3]] + row[3:] for row in rows]
+        write_table(FIELDS, body, sink, table_width(stream, width))
+    elif format == "json" or format == "jsonl":
+        described = {
+            "id": operation.id,
+            "time": operation.time,
+            "what": operation.verb,
+            "target": None if operation.target is None else str(operation.target),
+        }
+        write_document("undo", described, map(_json, rows), format, sink, ())
+    else:
+        write_lines(FIELDS, rows, format, sink)
+
+
+def _row(step: Step, why: str | None = None) -> list[str]:
+    moved = step.action == "move"
+    action = "leave" if why is not None else "move" if moved else "remove"
+    to = str(step.source) if moved and why is None else ""
+    return [action, str(step.target), to, why or ("" if step.picture else "companion")]
+
+
+def _json(row: Sequence[str]) -> str:
+    values = (row[0], row[1], row[2] or None, row[3])
+    members = zip(FIELDS, values, strict=True)
+    return ", ".join(f'"{name}": {json.dumps(value)}' for name, value in members)
