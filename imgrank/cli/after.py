@@ -25,8 +25,17 @@ from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
     from imgrank.files.plan import Entry, Plan, Wish
+    from imgrank.results.estimate import Estimate
 
-__all__ = ["After", "Filed", "Write", "file_options", "into_levels", "look_options"]
+__all__ = [
+    "After",
+    "Filed",
+    "Write",
+    "estimated",
+    "file_options",
+    "into_levels",
+    "look_options",
+]
 
 Write = Callable[..., None]
 """A command's writer with its rows: called with format and stream, and, where files were asked for,
@@ -189,6 +198,19 @@ class After:
             from imgrank.cli.preview import show
 
             show(document(), out, reporter)
+
+
+def estimated(rows: Sequence[Estimate], into_groups: bool, reporter: Reporter) -> list[Entry]:
+    """What is filed of the rows of age, decade or aesthetic; says how many pictures are not."""
+    from imgrank.results.groups import estimate_entries
+
+    entries = estimate_entries(rows, into_groups)
+    left = len({row.path for row in rows}) - len(entries)
+    if left:
+        noun = "1 picture without an estimate stays where it is"
+        more = f"{left} pictures without an estimate stay where they are"
+        reporter.notify(noun if left == 1 else more)
+    return entries
 
 
 def _document(write: Write, places: Mapping[Path, Path]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgrank.cli import options as shared
-from imgrank.cli.after import After, file_options, into_levels, look_options
+from imgrank.cli.after import After, estimated, file_options, into_levels, look_options
 
 if TYPE_CHECKING:
     from imgrank.estimates.age import Which
@@ -77,7 +77,6 @@ def age(
     """
     from imgrank.estimates.age import age as estimate
     from imgrank.results.estimates import write_estimates
-    from imgrank.results.groups import estimate_entries
 
     after = After.of(given, into_groups=into_groups)
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
@@ -87,7 +86,7 @@ def age(
         write = partial(
             write_estimates, found.rows, found.model, nul=given["nul"], skipped=found.skips
         )
-        entries = partial(estimate_entries, found.rows, into_groups)
+        entries = partial(estimated, found.rows, into_groups, reporter)
         status = after.run(write, entries, out, reporter, nul=given["nul"])
         reporter.notify(_counted(found))
         read = reporter.finish(

@@ -66,8 +66,8 @@ def _say(plan: Plan, outcome: Outcome, reporter: Reporter) -> None:
         )
     elif outcome.done:
         reporter.notify(f"{_done(plan, outcome.done)}; `imgrank undo` takes it back")
-    elif not failed:
-        reporter.notify(f"nothing to do: {_done(plan, [])}")
+    elif plan.there and not failed:
+        reporter.notify(f"nothing to do: {_there(plan)}")
 
 
 def _complain(lines: Sequence[str]) -> None:
@@ -78,22 +78,25 @@ def _complain(lines: Sequence[str]) -> None:
 
 
 def _done(plan: Plan, steps: Sequence[Step]) -> str:
-    """ "copied 50 pictures (12 companions) to best, 3 were there already"."""
+    """ "copied 50 pictures (12 companions) to best; 3 pictures were there already"."""
     where = "" if plan.target is None else f" to {plan.target}"
-    there = sum(step.picture for step in plan.there)
     said = f"{DONE[plan.verb]} {_counted(steps)}{where}"
-    if there and plan.verb == "rename":
-        said += f", {there} had {'its name' if there == 1 else 'their names'} already"
-    elif there:
-        said += f", {there} {'was' if there == 1 else 'were'} there already"
-    return said
+    return f"{said}; {_there(plan)}" if plan.there else said
+
+
+def _there(plan: Plan) -> str:
+    """ "3 pictures were there already"."""
+    if plan.verb == "rename":
+        return f"{_counted(plan.there)} had the right name already"
+    return f"{_counted(plan.there)} {'was' if len(plan.there) == 1 else 'were'} there already"
 
 
 def _counted(steps: Sequence[Step]) -> str:
-    """ "1 picture", "50 pictures (12 companions)"."""
+    """ "1 picture", "50 pictures (12 companions)", "2 companions"."""
     pictures = sum(step.picture for step in steps)
     others = len(steps) - pictures
     said = "1 picture" if pictures == 1 else f"{pictures} pictures"
-    if others:
-        said += f" ({others} {'companion' if others == 1 else 'companions'})"
-    return said
+    more = "1 companion" if others == 1 else f"{others} companions"
+    if others and not pictures:
+        return more
+    return f"{said} ({more})" if others else said

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imgrank.cli import options as shared
-from imgrank.cli.after import After
+from imgrank.cli.after import After, estimated
 
 if TYPE_CHECKING:
     from imgrank.estimates.found import Found
@@ -28,11 +28,10 @@ def write(
     """Files what is to be filed, rows to the output, the reasons of those without an estimate to
     people. Returns the exit status."""
     from imgrank.results.estimates import write_estimates
-    from imgrank.results.groups import estimate_entries
 
     reporter.stop()
     write = partial(write_estimates, found.rows, found.model, nul=nul, skipped=found.skips)
-    entries = partial(estimate_entries, found.rows, into_groups)
+    entries = partial(estimated, found.rows, into_groups, reporter)
     status = after.run(write, entries, out, reporter, nul=nul)
     reasons = Counter(row.reason for row in found.rows if row.status == "out_of_range")
     for reason, count in reasons.most_common(REASONS):

@@ -50,7 +50,7 @@ def write_plan(
         sink.paths(map(plan.shown, targets), nul)
     elif format == "table":
         body = [[text or "-" for text in row[:3]] + [row.note] for row in rows]
-        write_table(NAMES, body, sink, table_width(stream, width))
+        write_table(NAMES, body, sink, table_width(stream, width), left=NAMES)
     elif format == "json" or format == "jsonl":
         described = {
             "verb": plan.verb,

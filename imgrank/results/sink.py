@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, cast, get_args
@@ -166,9 +166,14 @@ def table_width(stream: BinaryIO | TextIO, width: int | None) -> int | None:
 
 
 def write_table(
-    head: Sequence[str], body: Sequence[Sequence[str]], sink: Sink, width: int | None
+    head: Sequence[str],
+    body: Sequence[Sequence[str]],
+    sink: Sink,
+    width: int | None,
+    left: Collection[str] = ("to",),
 ) -> None:
-    """Columns two cells apart, numbers to the right, paths to the left and folded.
+    """Columns two cells apart, the last to the left and folded, others to the right, as numbers
+    are, but those whose headings are in `left`.
 
     rich measures the cells (wide characters); its own Table would lay out 10,000 rows in seconds.
     """
@@ -176,17 +181,20 @@ def write_table(
 
     lines = [[visible(text) for text in line] for line in [head, *body]]
     widths = [max(map(cell_len, texts)) for texts in zip(*lines, strict=True)]
-    left = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    room = widths[-1] if width is None else max(NARROWEST, width - left)
+    used = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = widths[-1] if width is None else max(NARROWEST, width - used)
+    to_left = [name in left for name in head]
 
     def laid_out() -> Iterator[str]:
         for *texts, path in lines:
             start = "".join(
-                " " * (wide - cell_len(text)) + text + "  "
-                for text, wide in zip(texts, widths, strict=False)
+                text + " " * (wide - cell_len(text) + 2)
+                if flush
+                else " " * (wide - cell_len(text)) + text + "  "
+                for text, wide, flush in zip(texts, widths, to_left, strict=False)
             )
             folded = [path] if cell_len(path) <= room else chop_cells(path, room)
             yield start + folded[0]
-            yield from (" " * left + piece for piece in folded[1:])
+            yield from (" " * used + piece for piece in folded[1:])
 
     sink.lines(laid_out())
