@@ -143,12 +143,11 @@ def _picture(tile: Tile, file: Path, folder: Path | None) -> Picture:
 
 
 def _subtitle(results: Results) -> str:
-    """ "2,000 pictures, highest first, by adapter tiny-quality"."""
+    """ "2,000 pictures · highest first · adapter tiny-quality"."""
     count = len(results.tiles)
-    models = dict.fromkeys(c.model for c in results.criteria if c.model)
     first = "highest first" if results.criteria[0].direction == "descending" else "lowest first"
-    pictures = f"{count:,} {'picture' if count == 1 else 'pictures'}, {first}"
-    return f"{pictures}, by {', '.join(models)}" if models else pictures
+    models = dict.fromkeys(c.model for c in results.criteria if c.model)
+    return " · ".join([f"{count:,} {'picture' if count == 1 else 'pictures'}", first, *models])
 
 
 # ---- several results -----------------------------------------------------------------------------
