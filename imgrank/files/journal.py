@@ -68,7 +68,7 @@ class Operation:
     verb: Verb
     target: Path | None
     command: str
-    cwd: str
+    cwd: Path
     steps: int
     files: int
     state: State
@@ -342,7 +342,7 @@ def _summary(path: Path) -> Operation | None:
         head["verb"],
         target,
         head["command"],
-        head["cwd"],
+        Path(head["cwd"]),
         steps,
         len(done),
         state,

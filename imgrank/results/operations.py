@@ -7,6 +7,7 @@ What `output.py` says of names, escapes and streams holds here too.
     id  time  what  files  state  target  command
 
 * `time` is local, with its offset in all formats but the table.
+* `target` is absolute, empty for a rename in place.
 * `what` is copy, link, move or rename; `files` counts those that are where it put them.
 * `state` is done, cut off, running, taken back, or partly taken back.
 
@@ -60,7 +61,10 @@ def write_operations(
     if format == "paths":
         sink.paths((operation.path for operation in operations), nul)
     elif format == "table":
-        body = [["-" if value is None else str(value) for value in _values(o, table=True)] for o in operations]
+        body = [
+            ["-" if value is None else str(value) for value in _values(o, table=True)]
+            for o in operations
+        ]
         write_table(LISTED, body, sink, table_width(stream, width))
     elif format == "json" or format == "jsonl":
         rows = [json.dumps(dict(zip(LISTED, _values(o), strict=True))) for o in operations]
@@ -73,7 +77,7 @@ def _values(operation: Operation, table: bool = False) -> list[Value]:
     time = operation.time
     if table:
         time = f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S}"
-    target = None if operation.target is None else str(operation.target)
+    target = None if operation.target is None else str(operation.cwd / operation.target)
     first: list[Value] = [operation.id, time, operation.verb, operation.files]
     return [*first, operation.state, target, operation.command]
 
