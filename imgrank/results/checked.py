@@ -102,6 +102,13 @@ class JsonObject:
         both = JsonObject(dict(zip(("0", "1"), value, strict=True)), self._place(key))
         return both.number("0"), both.number("1")
 
+    def texts(self, key: str) -> list[str]:
+        """None of them if it is absent."""
+        value = self.members.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            self.wrong(key, "a list of texts")
+        return value
+
     def objects(self, key: str) -> list[JsonObject]:
         value = self.members.get(key)
         if not isinstance(value, list):

@@ -29,7 +29,7 @@ READS = (
     "--format json or jsonl."
 )
 FACES = 3  # that a tile's text tells one by one; its note tells all
-KINDS = ("folder", "group", "burst")  # fields of a row that become labels
+KINDS = ("folder", "burst")  # fields of a row that become labels
 TITLES = {"age": "Apparent age", "decade": "Decade", "aesthetics": "Aesthetic level"}
 
 
@@ -210,7 +210,7 @@ def _tile(row: JsonObject, columns: Sequence[_Column], ranked: bool) -> Tile:
         rank=row.whole("rank") if ranked else None,
         percentile=row.number("percentile") if ranked else None,
         labels=_labels(row),
-        note=_strength(row),
+        note="; ".join(_notes(row)),
         place=row.name("to") or None,
     )
 
@@ -220,10 +220,15 @@ def _cell(scored: JsonObject) -> Cell:
     return None if score is None else (score, *scored.pair("interval"))
 
 
-def _strength(row: JsonObject) -> str:
-    """Of `--refine`."""
+def _notes(row: JsonObject) -> Iterator[str]:
+    """Of `--refine` and `--near-duplicates`."""
     strength = row.if_any("strength")
-    return "" if strength is None else f"{strength:.0%} of its comparisons won"
+    if strength is not None:
+        yield f"{strength:.0%} of its comparisons won"
+    others = row.texts("others")
+    if others:
+        names = ", ".join(others)
+        yield f"the best of {len(others) + 1} that are nearly the same; left out: {names}"
 
 
 # ---- age, decade, aesthetic ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from PIL import Image
 
 from imgrank.errors import UsageError
 from imgrank.images import Skip
+from imgrank.results.bursts import Bursts, Near
 from imgrank.results.documents import Results, Tile, read, read_document
 from imgrank.results.estimate import Box, Estimate
 from imgrank.results.estimates import Estimator, write_estimates
@@ -36,8 +37,9 @@ def ranked(
     out = io.BytesIO()
     reverse = options.pop("reverse", False)
     skipped = options.pop("skipped", ())
+    near = options.pop("near", None)
     rows = rank(PATHS, columns, scores, reverse=reverse, **options)
-    write(rows, columns, format, out, skipped=skipped, reverse=reverse)
+    write(rows, columns, format, out, skipped=skipped, reverse=reverse, near=near)
     (results,) = read(out.getvalue(), "order.json")
     return results
 
@@ -130,6 +132,22 @@ def test_comparisons_won_are_a_note() -> None:
         "25% of its comparisons won",
         "",
     ]
+
+
+def test_bursts_are_labels_and_what_they_hide_is_a_note() -> None:
+    bursts = Bursts(True, {PATHS[1]: 1, PATHS[0]: 1}, {PATHS[1]: (PATHS[0],)})
+    assert ranked([QUALITY], cells(2, 4, 1), bursts=bursts, near=Near(True)).tiles == (
+        Tile(
+            "p/b.jpg",
+            (4,),
+            ("4 MOS",),
+            1,
+            100,
+            ("burst: 1",),
+            "the best of 2 that are nearly the same; left out: p/a.jpg",
+        ),
+        Tile("q/c.jpg", (1,), ("1 MOS",), 3, 0),
+    )
 
 
 def test_scores_are_ranked_by_the_first_criterion() -> None:
@@ -299,6 +317,7 @@ def document(**changed: Any) -> dict[str, Any]:
         ({"interval": [1]}, "`images[1].interval` is not a pair of numbers"),
         ({"interval": [1, "2"]}, "`images[1].interval.1` is not a number"),
         ({"path": 7}, "`images[1].path` is not a text"),
+        ({"others": "x"}, "`images[1].others` is not a list of texts"),
         ({"folder": ["x"]}, "`images[1].folder` is not a whole number from 1"),
     ],
 )
