@@ -79,11 +79,11 @@ def sort(
     "a cat", "by the number of dogs", "closest to 3 dogs". Which model answers is said on standard
     error. Several --by are scored in one pass over the pictures: --by quality=2 --by "a cat".
 
-    Near-duplicates are pictures whose detail agrees to at least LEVEL (0.5 to 1, 0.6 if left out),
-    wherever and whenever they were taken; by the EXIF time within 3 seconds and by one camera, it
-    is enough that the embeddings' cosine is LEVEL + 0.2. Each picture that is left out is near the
-    one that stands for it, not merely near one that is near; --reverse, --min, --max and --top
-    come after that. Pictures that are left out stay where they are.
+    Near-duplicates are pictures whose detail agrees (copies, crops, small shifts, another exposure
+    or size); LEVEL, 0.5 to 1, says how much must: a higher one joins less (0.6 if left out). Where
+    EXIF times lie within 3 seconds, of one camera, like content is enough (embeddings with a cosine
+    of LEVEL + 0.2). A picture is left out only if it is itself a near-duplicate of the better one
+    shown, and stays where it is; --reverse, --min, --max and --top come after.
     """
     from imgrank import api
     from imgrank.results import groups
