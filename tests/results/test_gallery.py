@@ -146,7 +146,7 @@ def test_bursts_are_labels_and_what_they_hide_is_a_note() -> None:
             ("burst: 1",),
             "the best of 2 that are nearly the same; left out: p/a.jpg",
         ),
-        Tile("q/c.jpg", (1,), ("1 MOS",), 3, 0),
+        Tile("q/c.jpg", (1,), ("1 MOS",), 2, 0),
     )
 
 
