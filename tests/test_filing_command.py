@@ -189,6 +189,7 @@ def test_a_dry_run_changes_nothing_and_prints_the_plan(run: Run, greys: Path) ->
         (["--copy-to", "x", "--into-groups", "size"], "none of decades, age-groups"),
         (["--copy-to", "x", "--into-groups", "decades"], "needs a score in 'year'"),
         (["--copy-to", "photos/a.png"], "is a file"),
+        (["--move-to", ""], "no folder is named"),
         (["--copy-to", "new", "--into-groups", "levels"], "imgrank aesthetic PATH"),
     ],
 )
@@ -242,6 +243,22 @@ def test_a_full_disk_stops_and_says_how_to_go_on(run: Run, monkeypatch: pytest.M
     assert [row["to"] for row in rows(result)] == ["best/e.png", "best/d.png", "", "", ""]
     assert "moved 2 pictures to best, of 5 files in all" in result.stderr
     assert "--finish` goes on" in result.stderr
+
+
+def test_an_interrupt_keeps_what_was_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = disk.copy
+
+    def copy(source: Path, target: Path, *rest: object) -> None:
+        if source.name == "c.png":
+            raise KeyboardInterrupt
+        real(source, target, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(disk, "copy", copy)
+    result = run("sort", "photos", BRIGHT, "--copy-to", "best", "-f", "paths")
+    assert result.exit_code == 130
+    assert result.stdout.splitlines() == ["best/e.png", "best/d.png"]
+    assert "copied 2 pictures to best, of 5 files in all" in result.stderr
+    assert tree("best") == ["d.png", "e.png"]
 
 
 def test_what_was_done_can_be_taken_back(run: Run) -> None:

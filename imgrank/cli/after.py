@@ -41,7 +41,17 @@ Write = Callable[..., None]
 """A command's writer with its rows: called with format and stream, and, where files were asked for,
 `places`: where each picture is now."""
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
+
+class _Folder(click.Path):
+    """Also refuses "", which a variable that is not set leaves, and which would mean here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("no folder is named", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder(file_okay=False, path_type=Path)
 
 
 def file_options(command: Command) -> Command:

@@ -10,7 +10,7 @@ same file is there already.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -58,7 +58,7 @@ def make_plan(entries: Sequence[Entry], wish: Wish) -> Plan:
         skips + [skip for bundle in bundles for skip in bundle.skips()],
         MappingProxyType(places),
         MappingProxyType(typed),
-        list(_of_another_order(going, wish)),
+        list(_of_another_order(going, wish, typed)),
     )
 
 
@@ -103,20 +103,23 @@ def _to_be_made(folders: set[Path]) -> list[Path]:
     return sorted(missing)
 
 
-def _of_another_order(going: Sequence[Bundle], wish: Wish) -> Iterator[str]:
-    """Numbered copies that an earlier run has left in the target."""
-    if not wish.numbered or wish.verb == "rename":
+def _of_another_order(
+    going: Sequence[Bundle], wish: Wish, typed: Mapping[Path, Path]
+) -> Iterator[str]:
+    """Names by an earlier run that this one leaves beside its own."""
+    if not wish.numbered:
         return
     folders = {id(bundle.into): bundle.into for bundle in going}
     taken = {(id(bundle.into), name) for bundle in going for name in bundle.targets.values()}
     taken |= {(id(bundle.folder), name) for bundle in going for name in bundle.family.names}
     older = sorted(
-        name
+        typed[folder.path] / name
         for folder in folders.values()
         for there in folder.names.values()
         for name in there
         if is_numbered(name) and (id(folder), name) not in taken
     )
-    if older:
-        files = "1 file" if len(older) == 1 else f"{len(older)} files"
-        yield f"{wish.target} also holds {files} numbered by another order, such as {older[0]}"
+    if len(older) == 1:
+        yield f"{older[0]}, numbered by another order, stays beside these"
+    elif older:
+        yield f"{len(older)} files numbered by another order stay beside these: {older[0]} ..."

@@ -235,8 +235,11 @@ def test_copies_numbered_by_another_order_are_told_of() -> None:
     do(plan(NUMBERED, "a.jpg", "b.jpg"))
     found = plan(NUMBERED, "b.jpg", "a.jpg")
     assert [target for _, target in pairs(found)] == ["to/001__b.jpg", "to/002__a.jpg"]
-    assert found.notes == ["to also holds 2 files numbered by another order, such as 001__a.jpg"]
+    said = "2 files numbered by another order stay beside these: to/001__a.jpg ..."
+    assert found.notes == [said]
     assert plan(NUMBERED, "a.jpg", "b.jpg").notes == []
+    one = plan(Wish("rename", Path("to"), numbered=True), "to/001__a.jpg")
+    assert one.notes == ["to/002__b.jpg, numbered by another order, stays beside these"]
 
 
 # ---- renames that wait for each other ------------------------------------------------------------

@@ -189,3 +189,33 @@ def test_a_list_longer_than_one_read() -> None:
     names = [f"{'x' * (i % 90)}{i}.jpg" for i in range(3000)]
     stream = io.BytesIO("\0".join(names).encode() + b"\0")
     assert list(read_paths(stream, nul=True)) == [Path(name) for name in names]
+
+
+# ---- the folder that pictures go to --------------------------------------------------------------
+
+
+def test_a_folder_that_is_left_out_is_not_walked_by_any_path(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "to/b.jpg", "to/deep/c.jpg", "other/d.jpg")
+    (tmp_path / "other/linked").symlink_to("../to")
+    heard: list[Path] = []
+    found = scan([tmp_path], leave_out=tmp_path / "other/../to", left_out=heard.append)
+    assert split(found, tmp_path) == (["a.jpg", "other/d.jpg"], {})
+    assert heard == [tmp_path / "other/linked", tmp_path / "to"]
+
+
+def test_a_folder_that_is_left_out_is_walked_if_it_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "to/b.jpg", "to/in/c.jpg")
+    to = tmp_path / "to"
+    assert split(scan([to], leave_out=to), tmp_path)[0] == ["to/b.jpg", "to/in/c.jpg"]
+    assert split(scan([to / "in"], leave_out=to), tmp_path)[0] == ["to/in/c.jpg"]
+    assert split(scan([tmp_path, to], leave_out=to), tmp_path)[0] == [
+        "a.jpg", "to/b.jpg", "to/in/c.jpg"
+    ]  # fmt: skip
+    assert split(scan([tmp_path], listed=[to / "b.jpg"], leave_out=to), tmp_path)[0] == [
+        "a.jpg", "to/b.jpg"
+    ]  # fmt: skip
+
+
+def test_a_folder_that_is_left_out_need_not_be_there(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    assert split(scan([tmp_path], leave_out=tmp_path / "to"), tmp_path)[0] == ["a.jpg"]
