@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from imgrank.cli import SUMMARY
+from imgrank.cli import SUMMARY, main
 from imgrank.instruction import parse
 from imgrank.tasks import tasks
 
@@ -172,6 +174,24 @@ def test_an_instruction_is_offered_once_there_is_a_path() -> None:
     assert {"by image quality", "oldest first", "darkest first"} <= set(found)
     assert len(found) == len(set(found))
     assert {parse(text).task for text in found} == set(tasks()) - {"count"}
+
+
+def test_operations_to_take_back_are_offered_the_last_first(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["imgrank", *arguments])
+        assert CliRunner().invoke(click.Command("imgrank", callback=main)).exit_code == 0
+
+    photo = str(EXAMPLES / "photos" / "cat.jpg")
+    for name in ("one", "two", "three"):
+        run("sort", photo, "by file size", "--copy-to", str(tmp_path / name))
+    run("undo")
+    done = {path.stem: path.read_text() for path in (home / "data" / "operations").glob("*.jsonl")}
+    found = [text.removeprefix("plain,") for text in offered("imgrank undo ")]
+    assert len(found) == 2
+    assert f"{tmp_path}/two" in done[found[0]]
+    assert f"{tmp_path}/one" in done[found[1]]
 
 
 def test_what_is_no_setting_is_not_told_while_one_types(home: Path) -> None:

@@ -36,10 +36,17 @@ Examples:
     show_default=True,
     help="paths: the winner's path alone.",
 )
+@click.option("-0", "--null", "nul", is_flag=True, help="NUL ends the winner's path.")
 @click.option("-q", "--quiet", is_flag=True, help="No notices, only errors.")
 @shared.model_options
 def compare(
-    first: Path, second: Path, instruction: str, format_: str, quiet: bool, **given: Any
+    first: Path,
+    second: Path,
+    instruction: str,
+    format_: str,
+    nul: bool,
+    quiet: bool,
+    **given: Any,
 ) -> int:
     """Say which of two pictures comes first by INSTRUCTION, and how surely.
 
@@ -61,7 +68,8 @@ def compare(
             click.echo(json.dumps(facts, indent=2))
         elif format_ == "paths":
             if facts["winner"] is not None:
-                sys.stdout.buffer.write(os.fsencode(facts["winner"]) + b"\n")
+                end = b"\0" if nul else b"\n"
+                sys.stdout.buffer.write(os.fsencode(facts["winner"]) + end)
         else:
             click.echo("\t".join(facts))
             click.echo("\t".join(_text(value) for value in facts.values()))

@@ -234,6 +234,8 @@ def _operations(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
     from imgrank.settings import load_settings
 
     for done in reversed(operations(load_settings().operations_dir)):
+        if done.state == "taken back":
+            continue
         yield CompletionItem(done.id, help=f"{done.verb}, {done.files} files, {done.time}")
 
 
@@ -258,5 +260,5 @@ SOURCES: Mapping[tuple[str, str], Source] = {
     ("remove", "name"): _models_here,
     ("default", "name"): _models_here,
     ("default", "task"): _tasks,
-    ("undo", "id"): _operations,
+    ("undo", "id_"): _operations,
 }

@@ -35,7 +35,7 @@ NO_KEYS = ("home", "config", "offline_by", "models")  # what of Settings no key 
 def reference() -> str:
     """The whole page, with a newline at its end."""
     from imgrank import cli as package
-    from imgrank.results import estimates, output, plans
+    from imgrank.results import estimates, operations, output, plans
 
     root = click.Context(package.cli, info_name="imgrank")
     commands = [*_commands(package.cli, root)]
@@ -43,6 +43,7 @@ def reference() -> str:
     parts += [_command(command, ctx) for command, ctx in commands]
     parts += ["## Output\n", _rows("sort and score", output)]
     parts += [_rows("age, decade and aesthetic", estimates), _rows("--dry-run", plans)]
+    parts += [_rows("undo", operations)]
     parts += ["## Exit status\n", _statuses(package), "## Settings\n", _settings(), _files()]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip() + "\n"
 
