@@ -107,7 +107,8 @@ Examples:
 def cli() -> None:
     """Sort folders of pictures by a plain instruction.
 
-    Works at once on an embedded model, with no download. Pictures are only read, never changed.
+    Works at once on an embedded model, with no download. Pictures are only read; files are copied,
+    linked, moved or renamed where that is asked for, and `imgrank undo` takes it back.
     """
 
 

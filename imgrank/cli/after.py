@@ -83,7 +83,7 @@ def into_levels(command: Command) -> Command:
     return click.option(
         "--into-groups",
         is_flag=True,
-        help="With these: into a folder for each level, below DIR.",
+        help="With --copy-to, --link-to, --move-to: into a folder for each level, below DIR.",
     )(command)
 
 

@@ -48,8 +48,8 @@ Examples:
 @click.option(
     "--into-groups",
     metavar="KIND",
-    help="With these: into a folder for each group, below DIR: decades, age-groups, or "
-    "quantiles[:N] of the order (4).",
+    help="With --copy-to, --link-to, --move-to: into a folder for each group, below DIR: decades, "
+    "age-groups, or quantiles[:N] of the order (4).",
 )
 @look_options
 @shared.output_options
@@ -84,6 +84,10 @@ def sort(
     EXIF times lie within 3 seconds, of one camera, like content is enough (embeddings with a cosine
     of LEVEL + 0.2). A picture is left out only if it is itself a near-duplicate of the better one
     shown, and stays where it is; --reverse, --min, --max and --top come after.
+
+    The pictures shown can be copied, linked, moved or renamed. Sidecars (.xmp, ...) and the RAW of
+    a JPEG go along; nothing is ever overwritten (a name that is taken gets a -2); `imgrank undo`
+    takes it back. Below DIR nothing is sorted, unless it is PATH itself.
     """
     from imgrank import api
     from imgrank.results import groups
