@@ -49,6 +49,9 @@ MAKING = ("open", "write", "mkdir", "symlink", "link", "sendfile", "copy_file_ra
 CHANGING = (*MAKING, "rename", "replace", "unlink", "remove", "rmdir", "utime", "chmod", "fchmod",
             "lchmod", "chown", "fchown", "truncate", "ftruncate", "fdatasync", "removexattr",
             "posix_fadvise")  # fmt: skip
+TOLERANT = ("setxattr", "chmod", "fchmod", "chown", "fchown", "utime")
+"""What not everybody may do everywhere: a copy is one without it."""
+
 ERRORS = {
     "full": errno.ENOSPC,
     "denied": errno.EACCES,
@@ -84,11 +87,20 @@ class Trouble:
     """
 
     def __init__(
-        self, fault: Fault, journals: Path, synced: Mapping[int, int] = MappingProxyType({})
+        self,
+        fault: Fault,
+        journals: Path,
+        *,
+        synced: Mapping[int, int] = MappingProxyType({}),
+        exclusive: bool = True,
     ) -> None:
-        """synced: bytes of the journals that are on the drive already, by inode."""
+        """synced: bytes of the journals that are on the drive already, by inode.
+
+        exclusive: whether the file systems know a rename that overwrites nothing (NFS does not).
+        """
         self.fault = fault
         self.journals = journals
+        self.exclusive = exclusive
         self.calls: list[tuple[str, str]] = []
         self.died = False
         self.hit = False
@@ -167,6 +179,9 @@ class Trouble:
         """A function of the C library: it fails by -1 and errno."""
 
         def call(*args: Any) -> int:
+            if not self.exclusive:
+                ctypes.set_errno(errno.EINVAL)
+                return -1
             try:
                 if self.happens("rename", args):
                     self.die()
@@ -207,6 +222,8 @@ class Trouble:
                 raise KeyboardInterrupt
             return False
         what, _, once = kind.partition(" ")
+        if what == "denied" and name in TOLERANT:
+            return False
         if (once and number > at) or (what == "full" and name not in MAKING):
             return False
         code = ERRORS[what]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from promises import Place as Folders
-from promises import go_on, nothing_lost, same, undo
+from promises import go_on, in_memory, nothing_lost, same, undo
 from trees import Case, Grown, Node
 
 from imgrank.errors import ImgrankError, UsageError
@@ -28,16 +28,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for 2 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = shutil.which("mount")
-    done = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=2m", "imgrank", folder], capture_output=True, check=False
-    )
-    if not done or done.returncode:
-        pytest.skip("no file system may be mounted here")
-    try:
+    with in_memory(folder, "2m") as made:
+        if not made:
+            pytest.skip("no file system may be mounted here")
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def start(case: Case, tmp_path: Path, small: Path) -> tuple[Folders, Grown, Plan]:

@@ -52,7 +52,7 @@ STEMS = (
     "z" * 250,
 )
 ENDS = (
-    *(".jpg",) * 4,
+    *(".jpg",) * 7,
     ".JPG",
     ".jpeg",
     ".png",
@@ -294,12 +294,11 @@ def trees(draw: st.DrawFn) -> tuple[Node, ...]:
 def cases(draw: st.DrawFn) -> Case:
     """A tree, some of its pictures in some order, and a wish for them."""
     nodes = draw(trees())
-    far = draw(st.booleans())
     verb: Verb = draw(st.sampled_from(("copy", "link", "move", "move", "rename", "rename")))
     target, case_far = None, False
     if verb != "rename":
         target = draw(st.sampled_from(TARGETS))
-        case_far = far and draw(st.booleans())
+        case_far = draw(st.booleans())
     pictures = [node.path for node in nodes if is_picture(node.path) and ranked(node, nodes)]
     rows = draw(st.permutations(pictures))
     rows = rows[: draw(st.integers(1, 9))]
