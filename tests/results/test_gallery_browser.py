@@ -98,6 +98,8 @@ def test_several_criteria_stand_side_by_side_and_sort(open_page: Opener, tmp_pat
     order.select_option(label="by size")
     tab.get_by_role("button", name="Turn the order round").click()
     assert shown(tab) == ["p10.jpg", "P1.jpg", "p9.jpg"]  # without a value: last either way
+    order.select_option(label="by rank")
+    assert shown(tab) == ["P1.jpg", "p9.jpg", "p10.jpg"]
 
 
 def test_a_point_of_the_scatter_opens_its_picture(open_page: Opener, tmp_path: Path) -> None:

@@ -168,6 +168,23 @@ def test_a_phone_and_two_hundred_per_cent(open_page: Opener, tmp_path: Path) -> 
         assert tab.evaluate("byId('view').scrollWidth <= innerWidth")
 
 
+def test_a_finger_across_turns_to_the_next_picture(open_page: Opener, tmp_path: Path) -> None:
+    for item in several():
+        Image.new("RGB", (90, 60)).save(tmp_path / item.name)
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    tab = open_page(save(tmp_path, several(), CRITERIA), **phone)
+    tab.locator(".open").first.tap()
+    expect(tab.locator("#view-picture")).to_have_attribute("src", "p10.jpg")
+    fingers = tab.context.new_cdp_session(tab)
+    for way, name in ((-1, "p9.jpg"), (-1, "P1.jpg"), (1, "p9.jpg")):
+        steps = [("touchStart", 0), *(("touchMove", way * far) for far in (20, 60, 90))]
+        for kind, far in steps:
+            points = [{"x": 195 + far, "y": 300}]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        expect(tab.locator("#view-name")).to_have_text(name)
+
+
 def test_pages_of_none_of_one_and_of_a_picture_without_anything(
     open_page: Opener, tmp_path: Path
 ) -> None:
@@ -183,6 +200,19 @@ def test_pages_of_none_of_one_and_of_a_picture_without_anything(
     expect(tab.get_by_role("img", name="a.jpg, -")).to_have_text("no picture")
     tab.locator(".open").click()
     expect(tab.get_by_role("complementary", name="Facts")).to_contain_text("none")
+
+
+def test_pictures_without_a_rank_come_last_in_either_order(
+    open_page: Opener, tmp_path: Path
+) -> None:
+    lost = picture(2, "lost.jpg", None, rank=None, percentile=None)
+    tab = open_page(save(tmp_path, [picture(0, "a.jpg", 2.0), picture(1, "b.jpg", 1.0), lost]))
+    assert shown(tab) == ["a.jpg", "b.jpg", "lost.jpg"]
+    tab.get_by_role("button", name="Turn the order round").click()
+    assert shown(tab) == ["b.jpg", "a.jpg", "lost.jpg"]
+    expect(tab.locator(".range")).to_contain_text("1 without")
+    tab.get_by_role("slider", name="quality, lowest").press("ArrowRight")
+    assert shown(tab) == ["a.jpg"]
 
 
 def test_of_five_thousand_pictures_only_those_near_are_in_the_document(

@@ -19,10 +19,13 @@ function letThrough(picture, place) {
   });
 }
 
-/** -1, 0, 1 for two places, in the order chosen; pictures without a value come last either way. */
+/** Negative if the first of two places comes before the other; those without a value come last. */
 function comparison() {
   const turn = state.reversed ? -1 : 1;
-  if (state.order === "rank") return (a, b) => turn * (a - b);
+  if (state.order === "rank") {
+    const ranked = (place) => Boolean(pictures[place].rank);
+    return (a, b) => ranked(b) - ranked(a) || turn * (a - b);
+  }
   if (state.order === "name") {
     return (a, b) => turn * collator.compare(pictures[a].name, pictures[b].name) || a - b;
   }

@@ -115,7 +115,7 @@ function copyPath(place) {
 let silence = 0;
 /** A sentence at the foot of the page, for some seconds, and for screen readers. */
 function say(text) {
-  const holder = byId("view").open ? byId("view-note") : byId("said");
+  const holder = byId("view").open ? byId("view-said") : byId("said");
   holder.textContent = text;
   holder.classList.add("on");
   clearTimeout(silence);

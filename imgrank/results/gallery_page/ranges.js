@@ -45,7 +45,7 @@ function makeRange(c) {
     section.append(svg, handles);
     ends.append(make("span"), make("span"));
   } else {
-    ends.textContent = `all ${brief(low, c)}`;
+    ends.textContent = `${brief(low, c)}, the only value`;
   }
   section.append(ends);
   const notes = [criterion.model, missing ? `${missing.toLocaleString("en")} without` : ""];

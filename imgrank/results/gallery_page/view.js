@@ -42,7 +42,7 @@ function showOriginal(place) {
   putOnStage(thumbnail(place), place);
   byId("view-zoom").disabled = true;
   if (!picture.href) {
-    byId("view-note").textContent = "The page has no address of the original: this is the small picture.";
+    byId("view-note").textContent = "The page has no address of the original: this is a smaller copy.";
     return;
   }
   const original = new Image();
@@ -58,7 +58,7 @@ function showOriginal(place) {
     () => {
       if (viewPlace() !== place || !view.open) return;
       byId("view-note").textContent =
-        "The original is not there, or is of a kind that this browser does not show: this is the small picture.";
+        "The original is not there, or of a kind that this browser does not show: this is a smaller copy.";
     },
   );
 }
