@@ -80,14 +80,20 @@ def gather(
             if into is None:
                 skips.append(Skip(entry.path, f"{below} is a file, not a folder"))
                 continue
-            stem = family.stem
-            wished = numbered(stem, entry.rank, width) if wish.numbered else stem
+            wished = _numbered(family, entry.rank, width) if wish.numbered else family.stem
             typed = entry.path.parent
             bundle = Bundle(len(bundles), folder, typed, family, into, below, wished)
             bundles.append(bundle)
             known |= dict.fromkeys(((id(folder), each) for each in family.names), bundle)
         bundle.rows.setdefault(name, []).append(entry.path)
     return bundles, skips
+
+
+def _numbered(family: Family, rank: int, width: int) -> str:
+    """Its stem with the rank; by a whole name, since that of 001__.jpg has nothing after 001__."""
+    rest = family.rests[0]
+    name = numbered(family.stem + rest, rank, width)
+    return name[: len(name) - len(rest)]
 
 
 class _Whereabouts:

@@ -9,14 +9,17 @@ A family is
   strangers.
 
 Suffixes count in any case (`IMG.JPG`, `img.Xmp`), stems as they are written. Each file belongs to
-one family; a sidecar that could be of two is of the picture whose whole name it has.
+one family; a sidecar that could be of two is of the picture whose whole name it has. Twins that
+differ by case alone (`IMG.jpg`, `IMG.JPG`) could not lie together on every file system: the second
+is no member, with what has its whole name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from imgrank.files.naming import clash_key
 from imgrank.images.formats import RAW_SUFFIXES, SUFFIXES
 
 __all__ = ["Family", "families", "is_known", "split", "ties"]
@@ -80,11 +83,15 @@ def families(names: Collection[str]) -> dict[str, Family]:
     heads: dict[str, tuple[str, bool]] = {}  # of a family: its stem, and whether it is tied
     for stem, same in stems.items():
         suffixes = {split(name)[1] for name in same}
+        same = _without_twins(same)
         pictures = not suffixes.isdisjoint(SUFFIXES)
         if pictures and not suffixes.isdisjoint(_TYING):
             heads |= dict.fromkeys(same, (stem, True))
         elif not pictures and stem in known:  # sidecars of a picture without a suffix
             owners |= dict.fromkeys((name for name in same if split(name)[1] in SIDECARS), stem)
+    for owned in _by_owner(owners).values():
+        for twin in set(owned).difference(_without_twins(owned)):
+            del owners[twin]
     members: dict[tuple[str, bool, str], list[str]] = {}
     for name in known:
         first = name
@@ -96,6 +103,18 @@ def families(names: Collection[str]) -> dict[str, Family]:
     for (stem, tied, _), same in members.items():
         family = Family(stem, tuple(sorted(name[len(stem) :] for name in same)), tied)
         found |= dict.fromkeys(same, family)
+    return found
+
+
+def _without_twins(names: Iterable[str]) -> list[str]:
+    """Of names that clash only the first."""
+    return list({clash_key(name): name for name in sorted(names, reverse=True)}.values())
+
+
+def _by_owner(owners: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, owner in owners.items():
+        found.setdefault(owner, []).append(name)
     return found
 
 

@@ -67,6 +67,15 @@ def test_names_without_suffix_with_leading_dots_and_with_strange_bytes() -> None
     }
 
 
+def test_twins_by_case_are_no_family() -> None:
+    shot = {"a.JPG", "a.nef", "a.JPG.XMP"}
+    assert sets(*shot, "a.jpg", "a.jpg.xmp", "a.JPG.xmp") == {
+        frozenset(shot),
+        frozenset({"a.jpg", "a.jpg.xmp"}),
+        frozenset({"a.JPG.xmp"}),
+    }
+
+
 def test_every_file_is_of_one_family_and_all_names_are_kept() -> None:
     names = [
         "x",

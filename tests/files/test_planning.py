@@ -224,6 +224,14 @@ def test_renamed_again_the_prefix_is_replaced_also_after_files_were_added() -> N
     }
 
 
+def test_a_name_that_is_all_suffix_is_renamed_again() -> None:
+    make(".jpg", "001__.png", "002__")
+    do(plan(RENAME, "002__", ".jpg", "001__.png"))
+    assert set(files()) == {"001__002__", "002__.jpg", "003__.png"}
+    do(plan(RENAME, "002__.jpg", "003__.png", "001__002__"))
+    assert set(files()) == {"001__.jpg", "002__.png", "003__002__"}
+
+
 def test_width_is_that_of_the_highest_rank() -> None:
     make("a.jpg")
     (step,) = make_plan([Entry(Path("a.jpg"), 12345)], RENAME).steps
