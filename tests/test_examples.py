@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -30,11 +31,30 @@ def test_rank_takes_folder_and_instruction() -> None:
     assert lines.startswith("darkest first: measured")
 
 
-def test_best_three(tmp_path: Path) -> None:
+def test_cull(tmp_path: Path) -> None:
     odd = tmp_path / "odd\nname"
     odd.mkdir()
-    for photo in (EXAMPLES / "photos").glob("c*.jpg"):
-        (odd / photo.name).write_bytes(photo.read_bytes())
-    listed = run(str(EXAMPLES / "best_three.sh"), str(odd), str(tmp_path / "best")).splitlines()
-    assert len(listed) == 3
-    assert set(listed) <= {p.name for p in odd.iterdir()}
+    for name in ("cat.jpg", "cat-blurred.jpg", "coffee.jpg", "rocket.jpg"):
+        (odd / f"a\n{name}").write_bytes((EXAMPLES / "photos" / name).read_bytes())
+    (odd / "a\ncat.jpg.xmp").write_text("stars")
+    before = {path: path.read_bytes() for path in odd.iterdir()}
+    result = tmp_path / "result"
+    printed = run(str(EXAMPLES / "cull.sh"), str(odd), str(result), "2")
+    assert printed.count("\ncopy\t") == 3  # of the dry run: two pictures, one with its sidecar
+    assert {path: path.read_bytes() for path in odd.iterdir()} == before
+    found = json.loads((result / "best.json").read_text())
+    assert [row["rank"] for row in found["images"]] == [1, 2]
+    # Of the cats only one is among the best, and what was copied is its own.
+    copies = {Path(row["to"]): Path(row["path"]) for row in found["images"]}
+    assert [path.name[:5] for path in copies] == ["001__", "002__"]
+    assert sum("cat" in path.name for path in copies) == 1
+    for copy, original in copies.items():
+        assert (copy.parent, copy.name[5:]) == (result / "best", original.name)
+        assert copy.read_bytes() == before[original]
+    assert len(list((result / "best").glob("*.xmp"))) == 1
+    assert all((result / name).stat().st_size > 10_000 for name in ("all.html", "best.html"))
+    header, *rows = (result / "bursts.tsv").read_text().splitlines()
+    bursts = [row.split("\t")[header.split("\t").index("burst")] for row in rows]
+    assert sorted(bursts) == ["", "", "1", "1"]
+    run(sys.executable, "-m", "imgrank", "undo")
+    assert not (result / "best").exists()
