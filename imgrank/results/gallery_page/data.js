@@ -49,7 +49,7 @@ function thumbnail(place) {
   return text ? `data:image/webp;base64,${text}` : "";
 }
 
-/** A value of a criterion for eyes: as many digits as tell the page's values apart; dates as dates. */
+/** A value for eyes: as many digits as tell the page's values apart; dates as dates. */
 function brief(value, c, withUnit = true) {
   const { unit } = criteria[c];
   if (unit === "s since 1970") {

@@ -41,7 +41,9 @@ function comparison() {
 /** Filters and sorts anew, keeps the current picture current, and shows the outcome. */
 function choose() {
   const before = state.shown[state.current];
-  state.shown = pictures.map((_, place) => place).filter((place) => letThrough(pictures[place], place));
+  state.shown = pictures
+    .map((_, place) => place)
+    .filter((place) => letThrough(pictures[place], place));
   state.shown.sort(comparison());
   state.current = Math.max(0, state.shown.indexOf(before));
   showCount();
@@ -62,7 +64,9 @@ function showCount() {
   byId("reset").hidden = !filtering();
   const empty = byId("empty");
   empty.hidden = shown > 0;
-  empty.textContent = all ? "No picture passes these filters." : "There is no picture on this page.";
+  empty.textContent = all
+    ? "No picture passes these filters."
+    : "There is no picture on this page.";
 }
 
 function resetFilters() {
@@ -87,12 +91,17 @@ function filterByLabel(label) {
 // ---- controls -----------------------------------------------------------------------------------
 
 function fillOrders() {
-  const options = [["rank", "by rank"], ["name", "by name"]];
+  const options = [
+    ["rank", "by rank"],
+    ["name", "by name"],
+  ];
   criteria.forEach((criterion, c) => {
     // With one criterion, its order is the rank's.
     if (criteria.length > 1) options.splice(c + 1, 0, [String(c), `by ${criterion.name}`]);
   });
-  byId("order").append(...options.map(([value, text]) => make("option", { value, textContent: text })));
+  byId("order").append(
+    ...options.map(([value, text]) => make("option", { value, textContent: text })),
+  );
 }
 
 /** Labels in groups by what stands before ": ", with the number of their pictures. */

@@ -28,7 +28,10 @@ function layOut(stay = true) {
   state.current = Math.min(state.current, Math.max(0, state.shown.length - 1));
   if (anchor !== null && laid.rows.length) {
     const { top } = laid.rows[rowOf(Math.min(anchor, state.shown.length - 1))];
-    scrollTo({ top: grid.getBoundingClientRect().top + scrollY + top - headHeight() - GAP, behavior: "instant" });
+    scrollTo({
+      top: grid.getBoundingClientRect().top + scrollY + top - headHeight() - GAP,
+      behavior: "instant",
+    });
   }
   drawNear();
   if (focused) focusTile(state.current);
@@ -70,7 +73,8 @@ function drawNear() {
     }
   }
   for (let r = firstRow; r <= lastRow; r++) drawRow(laid.rows[r]);
-  if (state.shown.length && !tiles.has(state.current)) drawRow(laid.rows[rowOf(state.current)], state.current);
+  if (state.shown.length && !tiles.has(state.current))
+    drawRow(laid.rows[rowOf(state.current)], state.current);
 }
 
 function drawRow(row, only = null) {
@@ -123,11 +127,15 @@ function makeTile(index, height) {
   return tile;
 }
 
-/** An image, or words where there is none; waits for the small picture if the page is still read. */
+/** An image, or words where there is none; it waits as long as the page is still read. */
 function smallPicture(place) {
   const picture = pictures[place];
   if (!picture.thumbnail) {
-    return make("span", { className: "none", role: "img", "aria-label": described(place) }, "no picture");
+    return make(
+      "span",
+      { className: "none", role: "img", "aria-label": described(place) },
+      "no picture",
+    );
   }
   const image = make("img", { alt: described(place), decoding: "async", draggable: false });
   const source = thumbnail(place);
@@ -149,9 +157,12 @@ function caption(picture) {
       const value = picture.values[c] ?? null;
       const text = value === null ? "-" : brief(value, c, false);
       lines.append(
-        make("span", { className: "line" },
+        make(
+          "span",
+          { className: "line" },
           make("span", { className: "name", textContent: criterion.name }),
-          make("span", { className: "value", textContent: text })),
+          make("span", { className: "value", textContent: text }),
+        ),
       );
     });
   } else {
@@ -205,7 +216,8 @@ function focusTile(index) {
   const top = gridTop + row.top - headHeight() - GAP;
   const bottom = gridTop + row.top + row.height + captionHeight() + GAP + foot;
   if (top < scrollY) scrollTo({ top, behavior: "instant" });
-  else if (bottom > scrollY + innerHeight) scrollTo({ top: bottom - innerHeight, behavior: "instant" });
+  else if (bottom > scrollY + innerHeight)
+    scrollTo({ top: bottom - innerHeight, behavior: "instant" });
   drawNear();
   tiles.get(state.current)?.querySelector(".open").focus({ preventScroll: true });
 }
@@ -220,7 +232,11 @@ function vertical(step) {
   let best = 0;
   laid.rows[to].tiles.forEach((tile, i) => {
     const other = laid.rows[to].tiles[best];
-    if (Math.abs(tile.left + tile.width / 2 - middle) < Math.abs(other.left + other.width / 2 - middle)) best = i;
+    if (
+      Math.abs(tile.left + tile.width / 2 - middle) <
+      Math.abs(other.left + other.width / 2 - middle)
+    )
+      best = i;
   });
   return laid.rows[to].first + best;
 }

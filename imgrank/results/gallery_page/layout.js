@@ -15,7 +15,7 @@ function proportion(picture) {
 /**
  * Rows for the places shown.
  *
- * width: of the grid, pixels.   wanted: height of a picture.   caption: height of the text below it.
+ * width: of the grid, pixels.   wanted: height of a picture.   caption: of the text below it.
  * Returns rows {top, height, first, tiles: [{left, width}]} and the height of all.
  */
 function layRows(shown, width, wanted, caption) {

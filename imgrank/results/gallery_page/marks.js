@@ -86,7 +86,9 @@ function saveMarked() {
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
-  const how = broken ? ", each ended by NUL since a name has a line break (xargs -0 reads them)" : "";
+  const how = broken
+    ? ", each ended by NUL since a name has a line break (xargs -0 reads them)"
+    : "";
   say(`Saved marked.txt with ${counted(paths.length, "path")}${how}.`);
 }
 

@@ -188,7 +188,10 @@ function drawScatter() {
   ink.scale(ratio, ratio);
   const style = getComputedStyle(canvas);
   scatter.points = [];
-  canvas.setAttribute("aria-label", `${criteria[x].name} across, ${criteria[y].name} up, a point a picture`);
+  canvas.setAttribute(
+    "aria-label",
+    `${criteria[x].name} across, ${criteria[y].name} up, a point a picture`,
+  );
   if (!extents[x] || !extents[y]) return;
   const scale = (c, value, length) => {
     const [low, high] = extents[c];
@@ -199,7 +202,12 @@ function drawScatter() {
     ink.fillStyle = colour;
     ink.globalAlpha = wanted ? 0.6 : 1; // so that crowds show
     pictures.forEach(({ values }, place) => {
-      if (shown.has(place) !== wanted || (values[x] ?? null) === null || (values[y] ?? null) === null) return;
+      if (
+        shown.has(place) !== wanted ||
+        (values[x] ?? null) === null ||
+        (values[y] ?? null) === null
+      )
+        return;
       const [across, up] = [scale(x, values[x], width), height - scale(y, values[y], height)];
       ink.fillRect(across - 1.5, up - 1.5, 3, 3);
       if (wanted) scatter.points.push([across, up, place]);

@@ -42,7 +42,8 @@ function showOriginal(place) {
   putOnStage(thumbnail(place), place);
   byId("view-zoom").disabled = true;
   if (!picture.href) {
-    byId("view-note").textContent = "The page has no address of the original: this is a smaller copy.";
+    byId("view-note").textContent =
+      "The page has no address of the original: this is a smaller copy.";
     return;
   }
   const original = new Image();
@@ -58,7 +59,7 @@ function showOriginal(place) {
     () => {
       if (viewPlace() !== place || !view.open) return;
       byId("view-note").textContent =
-        "The original is not there, or of a kind that this browser does not show: this is a smaller copy.";
+        "The original is not there, or this browser does not show its kind: this is a smaller copy.";
     },
   );
 }
@@ -84,7 +85,9 @@ function sizeOnScreen(place) {
   const ratio = devicePixelRatio || 1;
   const { width, height } = pictures[place];
   const full = viewPicture.getAttribute("src") === pictures[place].href;
-  const [wide, high] = full ? [viewPicture.naturalWidth, viewPicture.naturalHeight] : [width, height];
+  const [wide, high] = full
+    ? [viewPicture.naturalWidth, viewPicture.naturalHeight]
+    : [width, height];
   viewPicture.style.width = wide ? `${wide / ratio}px` : "";
   viewPicture.style.height = high ? `${high / ratio}px` : "";
 }
@@ -137,7 +140,13 @@ function pointInPicture(event) {
 
 let drag = null;
 stage.addEventListener("pointerdown", (event) => {
-  drag = { x: event.clientX, y: event.clientY, left: stage.scrollLeft, top: stage.scrollTop, far: 0 };
+  drag = {
+    x: event.clientX,
+    y: event.clientY,
+    left: stage.scrollLeft,
+    top: stage.scrollTop,
+    far: 0,
+  };
   if (zoomed && event.pointerType === "mouse") stage.setPointerCapture(event.pointerId);
 });
 stage.addEventListener("pointermove", (event) => {
@@ -172,17 +181,29 @@ function showFacts(place) {
   const picture = pictures[place];
   const list = make("dl");
   const add = (term, ...details) =>
-    list.append(make("dt", { textContent: term }), make("dd", {}, ...details.filter((detail) => detail !== null)));
+    list.append(
+      make("dt", { textContent: term }),
+      make("dd", {}, ...details.filter((detail) => detail !== null)),
+    );
   if (picture.rank) {
     // A percentile can be missing, and 0 is one.
     const better = picture.percentile ?? null;
     const share = better === null ? null : `percentile ${Number(better.toFixed(1))}`;
-    add("Rank", make("strong", { textContent: picture.rank.toLocaleString("en") }), share && quiet(share));
+    add(
+      "Rank",
+      make("strong", { textContent: picture.rank.toLocaleString("en") }),
+      share && quiet(share),
+    );
   } else {
     add("Rank", "none");
   }
   criteria.forEach((criterion, c) => {
-    add(criterion.name, picture.texts[c], position(c, picture.values[c]), criterion.model ? quiet(criterion.model) : null);
+    add(
+      criterion.name,
+      picture.texts[c],
+      position(c, picture.values[c]),
+      criterion.model ? quiet(criterion.model) : null,
+    );
   });
   if (picture.labels.length) add("Labels", ...picture.labels.map(labelButton));
   if (picture.note) add("Note", picture.note);
@@ -195,7 +216,14 @@ function showFacts(place) {
   copy.addEventListener("click", () => copyPath(place));
   const doing = make("span", { className: "doing" }, copy);
   if (picture.href) {
-    doing.append(make("a", { href: picture.href, target: "_blank", rel: "noopener", textContent: "Open the file" }));
+    doing.append(
+      make("a", {
+        href: picture.href,
+        target: "_blank",
+        rel: "noopener",
+        textContent: "Open the file",
+      }),
+    );
   }
   add("Path", make("span", { className: "path", textContent: picture.path }), doing);
   byId("view-facts").replaceChildren(list);
