@@ -121,7 +121,12 @@ class _Kept:
     alike: float
     same: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
     times: dict[float, list[tuple[float, int]]] = field(default_factory=dict)
-    views: dict[int, NDArray[np.float16]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.looks)
+        self.seen = np.zeros(n, bool)  # those whose cut-outs were made
+        # Memory that is never written to is never taken from the machine.
+        self.views = np.empty((n, len(FEW.pairs), PART * PART), np.float16)
 
     def best_of(self, i: int, near: NDArray[np.intp], views: Floats | None) -> int | None:
         """The best kept picture that picture i is alike, of the whole or of those `near`."""
@@ -158,10 +163,10 @@ class _Kept:
                 yield j
 
     def _views(self, some: NDArray[np.intp]) -> Floats:
-        new = [int(j) for j in some if int(j) not in self.views]
-        made = _views(self.looks.sketch[new], FEW).astype(np.float16)
-        self.views.update(zip(new, made, strict=True))
-        return np.stack([self.views[int(j)] for j in some]).astype(np.float32)
+        new = some[~self.seen[some]]
+        self.views[new] = _views(self.looks.sketch[new], FEW)
+        self.seen[new] = True
+        return self.views[some].astype(np.float32)
 
     def _content(self, i: int) -> tuple[bytes, bytes]:
         return self.looks.sketch[i].tobytes(), self.looks.embedding[i].tobytes()
