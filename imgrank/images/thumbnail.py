@@ -26,8 +26,8 @@ from imgrank.images.reading import Unreadable, read_file
 __all__ = ["Thumbnail", "Wanted", "thumbnail", "thumbnails"]
 
 QUALITY = 70
-"""Of WebP, 0 to 100. Of 100 photographs at 320 pixels: 60 takes 9.7 KB a picture and shows blocks
-in skies, 70 takes 10.9, 80 takes 13.8 without a difference that we saw at this size."""
+"""Of WebP, 0 to 100. At 320 pixels, 100 photographs of COCO take 8.7 KB each at 50, 9.7 at 60, 10.9
+at 70, 13.8 at 80. Beside each other these look alike; above 70 more begins to cost."""
 
 EFFORT = 2
 """Of WebP, 0 to 6. 4 takes twice the time for 4 % fewer bytes."""
