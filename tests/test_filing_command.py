@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_json_has_the_new_place_before_the_path(run: Run) -> None:
     assert image["to"] == "best/e.png"
     assert Path("best/e.png").samefile("photos/below/e.png")
     assert not Path("best/e.png").is_symlink()
+
+
+@pytest.mark.parametrize("format_", ["table", "tsv", "csv", "jsonl"])
+def test_every_format_has_the_new_place_before_the_path(run: Run, format_: str) -> None:
+    result = run("sort", "photos", BRIGHT, "--top", "1", "--copy-to", "best", "-f", format_)
+    last = result.stdout.splitlines()[-1]
+    assert last.index("best/e.png") < last.index("photos/below/e.png")
+    if format_ == "jsonl":
+        assert json.loads(last)["to"] == "best/e.png"
+    else:
+        head = re.split(r"\s+|,", result.stdout.splitlines()[0])
+        assert head[-2:] == ["to", "path"]
 
 
 def test_links_lead_to_the_pictures(run: Run) -> None:

@@ -101,7 +101,8 @@ def families(names: Collection[str]) -> dict[str, Family]:
         members.setdefault((stem, tied, "" if tied else first), []).append(name)
     found: dict[str, Family] = {}
     for (stem, tied, _), same in members.items():
-        family = Family(stem, tuple(sorted(name[len(stem) :] for name in same)), tied)
+        rests = tuple(sorted(name[len(stem) :] for name in same))
+        family = Family(stem, rests, tied or any(ties(rest.lower()) for rest in rests))
         found |= dict.fromkeys(same, family)
     return found
 

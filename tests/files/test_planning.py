@@ -107,6 +107,11 @@ def test_strangers_of_one_stem_do_not_become_a_family() -> None:
     ]  # fmt: skip
 
 
+def test_a_sidecar_does_not_come_beside_a_stranger() -> None:
+    make("x/scan", "x/scan.xmp", "to/scan.png")
+    assert [target for _, target in pairs(plan(COPY, "x/scan"))] == ["to/scan-2", "to/scan-2.xmp"]
+
+
 def test_raw_and_jpeg_that_both_are_ranked_go_by_the_better_rank() -> None:
     make("a.nef", "a.jpg", "a.xmp", "b.jpg")
     found = plan(NUMBERED, "a.jpg", "b.jpg", "a.nef")
