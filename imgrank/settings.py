@@ -53,7 +53,8 @@ class Settings:
     offline: never open a socket.
     offline_by: what asked for it ("--offline", "HF_HUB_OFFLINE", ...), "" if nothing did.
     feature_budget: bytes of token maps to keep.  threads: for decoding, None for one a core.
-    preview: how `--preview` draws; auto goes by what the environment says of the terminal.
+    preview: how `--preview` draws: auto (by what the environment says of the terminal), kitty,
+    iterm2, sixel or blocks.
     model: for what is neither measured nor trained for.  models: by task, before everything else.
     """
 

@@ -40,7 +40,7 @@ Protocol = Literal["kitty", "iterm2", "sixel", "blocks"]
 
 MOST = 12  # pictures
 APART = 2  # cells between two
-NARROWEST = 20  # cells of a tile, if the terminal is as wide
+NARROWEST = 24  # cells of a tile, if the terminal is as wide
 IN_A_LINE = 6  # at most
 CELL = (10, 20)  # pixels of a cell where the terminal does not say: a VT340's
 
