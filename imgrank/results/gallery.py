@@ -50,7 +50,8 @@ def usual_side(pictures: int) -> int:
 
 
 def files_of(results: Results, root: Path) -> list[Path]:
-    """Where each picture is: as the results have it, or where they say that it went since."""
+    """Where each picture is: where the results say that it was copied, linked or moved, as with
+    `--gallery` at once; where it came from, if it is not there (any more: it was taken back)."""
     return [_file(tile, root) for tile in results.tiles]
 
 
@@ -112,10 +113,9 @@ def _without_parents(path: Path) -> Path:
 
 
 def _file(tile: Tile, root: Path) -> Path:
-    file = root / tile.path
-    if tile.place is not None and not _there(file):
+    if tile.place is not None and _there(root / tile.place):
         return root / tile.place
-    return file
+    return root / tile.path
 
 
 def _there(path: Path) -> bool:
