@@ -138,6 +138,24 @@ def test_after_a_move_the_page_leads_to_where_the_pictures_are(run: Run, greys: 
     assert seen("page.html")[0] == ("e.png", "sorted/e.png", True)
 
 
+@pytest.mark.parametrize("verb", ["copy", "move", "link"])
+def test_later_the_page_is_of_the_same_places_until_they_are_taken_back(
+    verb: str, run: Run, greys: Path
+) -> None:
+    arguments = (f"--{verb}-to", "best", "--rename", "--gallery", "at-once.html")
+    sort = ("sort", "greys", "by brightness", "--top", "2", "-f", "json", "-o", "order.json")
+    assert run(*sort, *arguments).exit_code == 0
+    assert run("gallery", "order.json", "-o", "later.html").exit_code == 0
+    assert seen("later.html") == [
+        ("001__e.png", "best/001__e.png", True),
+        ("002__d.png", "best/002__d.png", True),
+    ]
+    assert Path("later.html").read_bytes() == Path("at-once.html").read_bytes()
+    assert run("undo").exit_code == 0
+    assert run("gallery", "order.json", "-o", "undone.html").exit_code == 0
+    assert seen("undone.html") == BRIGHTEST_FIRST[:2]
+
+
 # ---- imgrank gallery -----------------------------------------------------------------------------
 
 

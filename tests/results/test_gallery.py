@@ -153,15 +153,15 @@ def test_a_page(tmp_path: Path) -> None:
     assert [skip.path.name for skip in without] == ["a.jpg", "c.jpg"]
 
 
-def test_a_picture_that_went_is_found_where_the_results_say(tmp_path: Path) -> None:
+def test_a_picture_is_where_it_was_filed_or_else_where_it_came_from(tmp_path: Path) -> None:
     found = document()
     for row, place in zip(found["images"], ["best/1.jpg", "", None], strict=True):
         row["to"] = place
     results = read_document(found, "x")
-    assert [f.name for f in files_of(results, tmp_path)] == ["1.jpg", "b.jpg", "a.jpg"]
-    (tmp_path / "q").mkdir()
-    (tmp_path / "q/c.jpg").touch()  # it was copied: it is still there
     assert [f.name for f in files_of(results, tmp_path)] == ["c.jpg", "b.jpg", "a.jpg"]
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best/1.jpg").touch()
+    assert [f.name for f in files_of(results, tmp_path)] == ["1.jpg", "b.jpg", "a.jpg"]
 
 
 def test_of_the_first_ones_what_browsers_do_not_show_is_larger(
