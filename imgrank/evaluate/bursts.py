@@ -2,9 +2,10 @@
 
 Photographs of COCO, Flickr8k and OASIS are cut in two by name. On the CHOOSING half all levels were
 chosen (`results/alike.py`, `results/bursts.py`); the REPORTING half served for none, nor did OldNYC
-and AGIQA-3k, which are reported whole. Of every fourth photograph near-duplicates are made
-(`data/near_duplicates.py`); all other photographs are there to be taken for one. Pictures come in
-an order drawn with seed 0, and `results/alike.py` says which is left out for which better one.
+and AGIQA-3k, of which only `different` is reported, with its pairs by name. Of every fourth
+photograph near-duplicates are made (`data/near_duplicates.py`); all other photographs are there to
+be taken for one. Pictures come in an order drawn with seed 0, and `results/alike.py` says which is
+left out for which better one.
 
     kind       share of pairs (photograph and made one) of which one is left out
     recall     share of made pictures that are left out for another one of their photograph
@@ -107,7 +108,7 @@ def photographs(root: Path, sets: Sequence[str], half: int | None) -> list[Path]
     return found
 
 
-def read(paths: Sequence[Path], source: BackboneSource) -> Part:
+def read(paths: Sequence[Path], source: BackboneSource, *, also_made: bool = True) -> Part:
     """The photographs, and what is made of every fourth."""
     rows: list[tuple[str, int, str, dict[str, object]]] = []
     waiting: list[tuple[str, int, str, bytes]] = []
@@ -121,7 +122,7 @@ def read(paths: Sequence[Path], source: BackboneSource) -> Part:
 
     for scene, path in enumerate(paths):
         name = "/".join(path.parts[-3::2])
-        for kind, data in _versions(path, scene % EVERY == 0):
+        for kind, data in _versions(path, also_made and scene % EVERY == 0):
             waiting.append((name, scene, kind, data))
         if len(waiting) >= BATCH:
             compute()
@@ -265,11 +266,7 @@ def report(name: str, part: Part, cosine: float) -> list[str]:
     found = bests(some.looks, ALIKE)
     lines += _tallied("all", tally(some.scene, found))
     lines += _tallied("embedding alone", tally(some.scene, by_cosine(some.looks.embedding, cosine)))
-    alone = part.some(np.flatnonzero(part.kind == ""))
-    best = bests(alone.looks, ALIKE)
-    wrong = [i for i, kept in enumerate(map(int, best)) if kept != i]
-    lines.append(_share("different left out", len(wrong), len(best)))
-    lines += [f"    {alone.names[i]} for {alone.names[best[i]]}" for i in wrong]
+    lines += different(part)
     lines.append(f"  by time (cosine {ALIKE + MARGIN:.2f}), made-up times")
     pans = _pairs(part, PAN)
     lines.append(_share("pan, no time", joined(part, pans), len(pans)))
@@ -277,6 +274,15 @@ def report(name: str, part: Part, cosine: float) -> list[str]:
     for which, pairs in close(part).items():
         lines.append(_share(which, joined(part, pairs, timed=True), len(pairs)))
     return lines
+
+
+def different(part: Part) -> list[str]:
+    """Photographs that were left out for another one; by name, so that one can look at them."""
+    alone = part.some(np.flatnonzero(part.kind == ""))
+    best = bests(alone.looks, ALIKE)
+    wrong = [i for i, kept in enumerate(map(int, best)) if kept != i]
+    named = [f"    {alone.names[i]} for {alone.names[best[i]]}" for i in wrong]
+    return [_share("different left out", len(wrong), len(best)), *named]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -293,7 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("\n".join(report("reporting half", read(halves[1], source), cosine)), flush=True)
     for name in WHOLE:
         if paths := photographs(root, [name], None):
-            print("\n".join(report(name, read(paths, source), cosine)), flush=True)
+            found = different(read(paths, source, also_made=False))
+            print("\n".join([f"{name}, {len(paths)} photographs", *found]), flush=True)
 
 
 if __name__ == "__main__":
