@@ -95,11 +95,12 @@ def measure(tab: Tab, page: Path) -> None:
     for name, step in (("90 pixels", 90), ("1/600", height / 600)):
         median, p95, p99 = tab.evaluate(SCROLL, step)
         print(f"frames, {name:10}{median:.0f} ms, 95 %: {p95:.0f} ms, 99 %: {p99:.0f} ms")
+    tiles = tab.locator(".tile").count()
     print(f"filter          {tab.evaluate(FILTER):.0f} ms")
     session = tab.context.new_cdp_session(tab)
     session.send("HeapProfiler.collectGarbage")
     used = session.send("Runtime.getHeapUsage")["usedSize"]
-    print(f"scripts' memory {used / 1e6:.1f} MB, {tab.locator('.tile').count()} tiles")
+    print(f"scripts' memory {used / 1e6:.1f} MB, {tiles} tiles at a time")
 
 
 def main() -> None:
