@@ -181,7 +181,7 @@ class Back:
             raise Refused(f"its original, {source}, is gone: this may be the only one left")
         if (original.device, original.inode) == (now.device, now.inode):
             raise Refused(f"its original, {source}, leads to it now: this is the only one")
-        sure = unchanged(now, done) and same(original, seen)
+        sure = unchanged(now, done) and unchanged(original, seen)
         if not sure and not same_bytes(source, target):
             raise Refused(f"it differs from its original, {source}")
         self._remove(target)
@@ -226,13 +226,15 @@ class Back:
         twice = forth or back or planned.text is not None
         arrived = done or planned.arrived
         old, now = self._look(source), self._look(target)
-        at_source = same(old, seen, moved=back)
-        at_target = same(now, arrived, moved=twice)
+        at_source = same(old, seen, moved=back or now is None)
+        # A later move over file systems, taken back, has given it another inode. To move back a
+        # file that only looks the same loses nothing.
+        at_target = same(now, arrived, moved=True)
         if self.record.uses and (at_source or at_target):
             self._sweep(i, target, source, at_source)
             self._sweep(i, source, target, at_target, back=True)
             old, now = self._look(source), self._look(target)
-            at_source, at_target = same(old, seen, moved=back), same(now, arrived, moved=twice)
+            at_source, at_target = same(old, seen, moved=back), same(now, arrived, moved=True)
         if at_target and old is None:
             self._move_back(i, planned, seen)
             return True

@@ -169,7 +169,9 @@ def live(story: Story, place: Place) -> Lived:
     if second.died:
         second.power_loss(story.lost)
     nothing_lost(plan, old, grown.look(), under_way)
-    if story.then == "finish":
+    if not operations(place.journals):  # the power took a journal that had not begun
+        same(old, grown.look(), across)
+    elif story.then == "finish":
         go_on(place)
         if story.fault.kind in STOPS and story.second.kind in ("none", *STOPS):
             same(whole, grown.look(), across)
