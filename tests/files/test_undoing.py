@@ -170,6 +170,16 @@ def test_what_was_refused_can_be_tried_again(place: Place) -> None:
     assert place.look() == before
 
 
+def test_what_the_user_moved_back_is_there_already(place: Place) -> None:
+    before = place.look()
+    operation = place.do("move")
+    shutil.copy2(place.out / "a", place.src / "a")  # as over another file system: a new inode
+    (place.out / "a").unlink()
+    found = take_back(operation)
+    assert ([step.target.name for step in found.undone], found.refused) == (["b", "c"], [])
+    assert place.look() == before
+
+
 def test_a_folder_that_is_gone_is_made_again(place: Place) -> None:
     before = place.look()
     operation = place.do("move")
