@@ -4,10 +4,11 @@ Two pictures are alike if their DETAIL is, or if they are of one BURST:
 
 * detail: sketches (luma, 32 x 32) are compared part by part: 81 cut-outs of the one, 0.85 to 1 of
   each side long, with 10 of the other, each 16 x 16, less its local mean (5 x 5), softened so that
-  one horizon is not all (10 tanh x/10), as a correlation; the highest counts, -1 to 1. So a crop, a
-  shift, a slight turn, another exposure or size stay alike, and another picture of the same kind of
-  scene does not: embeddings alone cannot tell that. Looked at only where the embeddings agree a
-  little (`FLOOR`), and with coarse luma roughly (`GATE`): a product of matrices;
+  one horizon is not all (10 tanh x/10), as a correlation of the inner 12 x 12, so that a white
+  frame is not all either; the highest counts, -1 to 1. So a crop, a shift, a slight turn, another
+  exposure or size stay alike, and another picture of the same kind of scene does not: embeddings
+  alone cannot tell that. Looked at only where the embeddings agree a little (`FLOOR`), and with
+  coarse luma roughly (`GATE`): a product of matrices;
 * burst: taken by one camera within `SECONDS` of each other, and embeddings have a cosine of at
   least the level of detail + `MARGIN`. What moves changes the detail, not what is in the picture.
 
@@ -36,6 +37,7 @@ SECONDS = 3.0
 MARGIN = 0.2
 
 SIDE, COARSE, PART = 32, 8, 16  # of a sketch; of its coarse luma; of a cut-out
+RIM = 2  # values at each edge of a cut-out that do not count
 SPANS = ((1.0, 1), (0.95, 2), (0.9, 3), (0.85, 3))  # length of a cut-out's side, places of it
 BLUR = 5  # width of the local mean
 SOFT = 10.0  # grey levels from the local mean, above which more counts little
@@ -126,7 +128,7 @@ class _Kept:
         n = len(self.looks)
         self.seen = np.zeros(n, bool)  # those whose cut-outs were made
         # Memory that is never written to is never taken from the machine.
-        self.views = np.empty((n, len(FEW.pairs), PART * PART), np.float16)
+        self.views = np.empty((n, len(FEW.pairs), (PART - 2 * RIM) ** 2), np.float16)
 
     def best_of(self, i: int, near: NDArray[np.intp], views: Floats | None) -> int | None:
         """The best kept picture that picture i is alike, of the whole or of those `near`."""
@@ -176,7 +178,7 @@ class _Kept:
 
 
 def _details(views: Floats, others: Floats) -> Floats:
-    """Cut-outs [W, 256] of one picture, [K, V, 256] of others -> detail of each [K]."""
+    """Cut-outs [W, 144] of one picture, [K, V, 144] of others -> detail of each [K]."""
     k, v, size = others.shape
     products = views @ others.reshape(k * v, size).T  # [W, K V]
     best: Floats = products.max(axis=0).reshape(k, v).max(axis=1)
@@ -190,7 +192,7 @@ def _coarse(sketches: NDArray[np.uint8]) -> Floats:  # [N, 64]
 
 
 def _views(sketches: NDArray[np.uint8], spans: _Spans) -> Floats:
-    """[N, 32, 32] -> [N, W, 256], each of mean 0 and length 1, or less if it is flat."""
+    """[N, 32, 32] -> [N, W, 144], each of mean 0 and length 1, or less if it is flat."""
     x = sketches.astype(np.float32)[:, None]  # [N, 1, 32, 32]
     x = spans.cuts @ x  # [N, S, 16, 32]
     x = x[:, :, None] @ spans.cuts.transpose(0, 2, 1)  # [N, S, S, 16, 16]
@@ -199,7 +201,7 @@ def _views(sketches: NDArray[np.uint8], spans: _Spans) -> Floats:
     x /= SOFT
     soft: Floats = np.tanh(x, out=x)
     soft *= SOFT
-    return _unit(soft)
+    return _unit(soft[..., RIM:-RIM, RIM:-RIM])
 
 
 def _unit(x: Floats) -> Floats:
