@@ -28,7 +28,7 @@ from trees import Case, Grown, Seen, cases, contents, links
 from imgrank.errors import UsageError
 from imgrank.files.journal import operations
 from imgrank.files.operation import carry_out, finish
-from imgrank.files.plan import Plan
+from imgrank.files.plan import Plan, Step
 from imgrank.files.planning import make_plan
 from imgrank.files.undoing import take_back
 
@@ -127,6 +127,7 @@ def live(story: Story, place: Place) -> Lived:
         place.clear()
         return Lived(0, 0, False, False, False, 0)
     exclusive = story.exclusive
+    led = {step.source: os.path.realpath(step.source) for step in plan.steps}
     with Trouble(NONE, place.journals, exclusive=exclusive) as first:
         outcome = carry_out(plan, place.journals, "imgrank sort")
     reraise(first)
@@ -136,6 +137,9 @@ def live(story: Story, place: Place) -> Lived:
     assert outcome.stopped is None, outcome.stopped
     assert all(reason for _, reason in outcome.failed)
     as_promised(plan, outcome.failed)
+    assert all(step.action == "hardlink" for step, _ in outcome.failed)  # to another file system
+    for step in outcome.done:
+        leads_where_it_did(step, led[step.source])
     os.chdir(place.near.parent)
     with Trouble(NONE, place.journals, exclusive=exclusive) as undoing:
         undo(place)
@@ -302,6 +306,20 @@ def as_promised(plan: Plan, failed: Any) -> None:
             assert os.path.lexists(step.target) or later, step
     for source, target in plan.places.items():
         assert target.name and source.name
+
+
+def leads_where_it_did(step: Step, led: str) -> None:
+    """A link that was moved, and one that was made; a copy is one, with its mode and time."""
+    if step.action == "copy":
+        source, target = Path(led), step.target
+        assert target.read_bytes() == source.read_bytes()
+        assert not target.is_symlink()
+        assert target.stat().st_mode == source.stat().st_mode
+        assert target.stat().st_mtime_ns == source.stat().st_mtime_ns
+    elif step.action == "hardlink":
+        assert step.target.samefile(led)
+    elif step.target.is_symlink() and os.path.lexists(led):
+        assert os.path.realpath(step.target) == led, step
 
 
 def same(old: Look, new: Look, across: bool) -> None:

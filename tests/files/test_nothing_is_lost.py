@@ -41,19 +41,19 @@ def home_and_away() -> Iterator[Place]:
         yield folders
 
 
-@settings(random_cases, max_examples=60)
+@settings(random_cases, max_examples=80)
 @given(stories(ENDS, ("undo",)))
 def test_a_dead_operation_is_taken_back(home_and_away: Place, story: Story) -> None:
     live(story, home_and_away)
 
 
-@settings(random_cases, max_examples=40)
+@settings(random_cases, max_examples=50)
 @given(stories(ENDS, ("finish",)))
 def test_a_dead_operation_is_finished(home_and_away: Place, story: Story) -> None:
     live(story, home_and_away)
 
 
-@settings(random_cases, max_examples=60)
+@settings(random_cases, max_examples=80)
 @given(stories(tuple(kind for kind in KINDS if kind not in ENDS), ("undo", "finish")))
 def test_trouble_with_files_and_disks(home_and_away: Place, story: Story) -> None:
     live(story, home_and_away)
