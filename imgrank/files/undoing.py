@@ -227,14 +227,17 @@ class Back:
         arrived = done or planned.arrived
         old, now = self._look(source), self._look(target)
         at_source = same(old, seen, moved=back or now is None)
-        # A later move over file systems, taken back, has given it another inode. To move back a
-        # file that only looks the same loses nothing.
-        at_target = same(now, arrived, moved=True)
+        # A later move over file systems, taken back, has given it another inode.
+        far = twice or done is not None
+        at_target = self._is_here(now, arrived, planned, far)
         if self.record.uses and (at_source or at_target):
             self._sweep(i, target, source, at_source)
             self._sweep(i, source, target, at_target, back=True)
             old, now = self._look(source), self._look(target)
-            at_source, at_target = same(old, seen, moved=back), same(now, arrived, moved=True)
+            at_source, at_target = (
+                same(old, seen, moved=back),
+                self._is_here(now, arrived, planned, far),
+            )
         if at_target and old is None:
             self._move_back(i, planned, seen)
             return True
@@ -246,6 +249,15 @@ class Back:
         if not planned.first and done is None and old is None:
             return False  # an earlier step has not even brought it here
         raise Refused(_lost(planned, old, now, at_target, done))
+
+    def _is_here(self, now: Seen | None, arrived: Seen | None, planned: Planned, far: bool) -> bool:
+        """far: it may have another inode by now; but it is not another file of this operation that
+        has the same size and time (a burst on a FAT card)."""
+        if same(now, arrived):
+            return True
+        return (far and same(now, arrived, moved=True)) and not any(
+            same(now, other.seen) for other in self.record.steps if other.seen != planned.seen
+        )
 
     def _is_double(self, planned: Planned, old: Seen | None, now: Seen | None) -> bool:
         """The move was cut off between making the second file and removing the first one."""
