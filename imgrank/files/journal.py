@@ -243,7 +243,7 @@ def _plan_lines(id_: str, started: datetime, plan: Plan, command: str, record: R
     head = {
         "format": FORMAT,
         "id": id_,
-        "time": started.isoformat(timespec="milliseconds"),
+        "time": started.isoformat(timespec="microseconds"),
         "verb": plan.verb,
         "target": None if plan.target is None else str(plan.target),
         "command": command,
