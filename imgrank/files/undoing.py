@@ -132,6 +132,9 @@ class Back:
     def __init__(self, id_: str, record: Record, journal: Journal | None = None) -> None:
         self.id, self.record, self.journal = id_, record, journal
         self.remade: list[Path] = []
+        moves = [(i, p.step) for i, p in enumerate(record.steps) if p.step.action == "move"]
+        self._leaves = {step.source: i for i, step in moves}
+        self._comes = {step.target: i for i, step in moves}
         self._would: dict[Path, Seen | None] = {}
 
     def open(self, i: int) -> bool:
@@ -241,10 +244,11 @@ class Back:
         if at_target and old is None:
             self._move_back(i, planned, seen)
             return True
-        if at_target and at_source and twice and self._is_double(planned, old, now):
+        double = at_target and at_source and twice and self._is_double(planned, old, now)
+        if double and self._had_room(i):
             self._remove(target)
             return True
-        if at_source and (done is None or not at_target):
+        if at_source and (done is None or double or not at_target):
             return False
         if not planned.first and done is None and old is None:
             return False  # an earlier step has not even brought it here
@@ -253,17 +257,33 @@ class Back:
     def _is_here(self, now: Seen | None, arrived: Seen | None, planned: Planned, far: bool) -> bool:
         """far: it may have another inode by now; but it is not another file of this operation that
         has the same size and time (a burst on a FAT card)."""
-        if same(now, arrived):
-            return True
-        return (far and same(now, arrived, moved=True)) and not any(
-            same(now, other.seen) for other in self.record.steps if other.seen != planned.seen
+        another = any(
+            same(now, other.seen) and now.device == other.seen.device
+            for other in self.record.steps
+            if now and other.seen and other.seen != planned.seen
         )
+        return not another and same(now, arrived, moved=far)
 
     def _is_double(self, planned: Planned, old: Seen | None, now: Seen | None) -> bool:
         """The move was cut off between making the second file and removing the first one."""
         if old is None or now is None or (old.device, old.inode) == (now.device, now.inode):
             return False
         return now.link or same_bytes(planned.step.source, planned.step.target)
+
+    def _had_room(self, i: int) -> bool:
+        """Whether the file that had the target's name before is where an earlier step takes it.
+
+        If not, what has the name is that one still (or again, by an undo that was cut off), however
+        much it looks like ours: a copy of the same picture, with its time.
+        """
+        steps = self.record.steps
+        last, leaving = i, self._leaves.get(steps[i].step.target, i)
+        while leaving < last:
+            planned = steps[leaving]
+            if not same(self._look(planned.step.target), planned.arrived, moved=True):
+                return False
+            last, leaving = leaving, self._leaves.get(planned.step.target, leaving)
+        return True
 
     def _move_back(self, i: int, planned: Planned, seen: Seen) -> None:
         source, target = planned.step.source, planned.step.target
@@ -309,8 +329,18 @@ class Back:
             found, kept = self._look(place), self._look(other)
             if found is None or found.size or not found.regular or kept is None:
                 return
-            if (found.device, found.inode) != (kept.device, kept.inode):
+            one = (found.device, found.inode) == (kept.device, kept.inode)
+            if not one and not self._is_theirs(place, found):
                 self._remove(place)
+
+    def _is_theirs(self, place: Path, found: Seen) -> bool:
+        """Whether an empty file is one that the plan takes from or to this place: no claim of ours,
+        whose time is that of the operation."""
+        steps = self.record.steps
+        leaves, comes = self._leaves.get(place), self._comes.get(place)
+        if leaves is not None and same(found, steps[leaves].seen, moved=True):
+            return True
+        return comes is not None and same(found, steps[comes].arrived, moved=True)
 
     # ---- looking and changing --------------------------------------------------------------------
 
