@@ -85,7 +85,7 @@ def find_bursts(
             kept = bests(looks_of([found[path] for path in there], source), near.alike)
             best |= {path: there[k] for path, k in zip(there, kept, strict=True)}
     bursts = bursts_of(best, near)
-    for line in _said(bursts, skips):
+    for line in _said(bursts, skips) if rows else ():
         notify(line)
     return bursts
 
@@ -122,9 +122,10 @@ def _said(bursts: Bursts, skips: Sequence[Skip]) -> Iterator[str]:
         yield "near-duplicates: none"
     elif bursts.keep_best:
         better = "one better picture" if groups == 1 else f"{groups} better pictures"
-        yield f"near-duplicates: {count} left out, of {better} (--format json lists them)"
+        yield f"near-duplicates: {count} left out for {better} (--format json lists them)"
     else:
-        yield f"near-duplicates: {groups + count} pictures in {groups} groups"
+        noun = "group" if groups == 1 else "groups"
+        yield f"near-duplicates: {groups + count} pictures in {groups} {noun}"
     if skips:
         noun = "picture" if len(skips) == 1 else "pictures"
         yield f"  {len(skips)} {noun} could not be compared: {skips[0].path}: {skips[0].reason}"

@@ -143,7 +143,7 @@ def test_what_cannot_be_looked_at_stays_on_its_own(tmp_path: Path) -> None:
     )
     assert stems(found) == ["copy", "cut"]
     assert [row.burst for row in found] == [1, None]
-    assert "near-duplicates: 1 left out, of one better picture (--format json lists them)" in said
+    assert "near-duplicates: 1 left out for one better picture (--format json lists them)" in said
     assert any("1 picture could not be compared" in line and "cut.jpg" in line for line in said)
 
 
@@ -153,7 +153,7 @@ def test_the_formats_have_fields_for_it(run: Run) -> None:
     header, *lines = (line.split("\t") for line in result.stdout.splitlines())
     assert header[-3:] == ["burst", "others", "path"]
     assert [line[-3:-1] for line in lines] == [["1", "1"], ["2", "2"]]
-    assert "near-duplicates: 6 left out, of 4 better pictures" in result.stderr
+    assert "near-duplicates: 6 left out for 4 better pictures" in result.stderr
     document = json.loads(run(*arguments, "keep-best", "-q", "-f", "json").stdout)
     images = {Path(image["path"]).stem: image for image in document["images"]}
     assert images["galaxies"]["burst"] is None
@@ -164,7 +164,7 @@ def test_the_formats_have_fields_for_it(run: Run) -> None:
     assert len(table) == 14
     header, *lines = (line.split("\t") for line in run(*arguments, "group").stdout.splitlines())
     assert header[-2:] == ["burst", "path"]
-    assert sorted(line[-2] for line in lines) == sorted(["", "", "", *"1122233344"])[0:13]
+    assert sorted(line[-2] for line in lines) == sorted(["", "", "", *"1122233344"])
     paths = run(*arguments, "keep-best", "-f", "paths").stdout.split()
     assert [Path(path).stem for path in paths][:2] == ["astronaut", "coffee"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +72,7 @@ def gallery(
     cannot show (HEIC, TIFF, RAW, ...) are in it at 1280 pixels. A picture that is gone, or cannot
     be read, is on the page without its picture.
     """
-    from imgrank.results.gallery import files_of, join
+    from imgrank.results.gallery import files_of, join, there
 
     target = None if output == Path("-") else output
     if target is None and sys.stdout is not None and sys.stdout.isatty():
@@ -81,7 +80,7 @@ def gallery(
     with shared.Reporter(quiet) as reporter, shared.Output(target, "json") as out:
         found, lacking = join(_read(results))
         files = files_of(found, root)
-        if files and not any(map(_there, files)):
+        if files and not any(map(there, files)):
             raise UsageError(
                 f"none of the {len(files)} pictures is there ({files[0]} is not). Name the folder "
                 "that their paths start from with --root."
@@ -163,13 +162,6 @@ def _bytes(name: str) -> bytes:
         return sys.stdin.buffer.read()
     except OSError as error:
         raise UsageError(f"cannot read {_called(name)}: {error.strerror}.") from None
-
-
-def _there(path: Path) -> bool:
-    try:
-        return os.path.lexists(path)
-    except ValueError:  # a NUL in the name
-        return False
 
 
 def _counted(pictures: int) -> str:

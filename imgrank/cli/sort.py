@@ -40,9 +40,8 @@ Examples:
 @click.option(
     "--near-duplicates",
     metavar="keep-best|group[:LEVEL]",
-    help="Find near-duplicates (copies, crops, bursts). keep-best: show only the first of each "
-    "group by INSTRUCTION. group: show all, in rank order, with the group's number (burst). See "
-    "below.",
+    help="Find near-duplicates, see above. keep-best: show only the first of each group by "
+    "INSTRUCTION. group: show all, in rank order, with the group's number (burst).",
 )
 @file_options
 @click.option(
@@ -79,11 +78,11 @@ def sort(
     "a cat", "by the number of dogs", "closest to 3 dogs". Which model answers is said on standard
     error. Several --by are scored in one pass over the pictures: --by quality=2 --by "a cat".
 
-    Near-duplicates are pictures whose detail agrees (copies, crops, small shifts, another exposure
-    or size); LEVEL, 0.5 to 1, says how much must: a higher one joins less (0.6 if left out). Where
-    EXIF times lie within 3 seconds, of one camera, like content is enough (embeddings with a cosine
-    of LEVEL + 0.2). A picture is left out only if it is itself a near-duplicate of the better one
-    shown, and stays where it is; --reverse, --min, --max and --top come after.
+    Near-duplicates are copies, crops, small shifts, another exposure or size of a picture, and, of
+    one camera within 3 seconds by EXIF, whatever looks much the same. LEVEL, 0.5 to 1, says how
+    alike they must be: keep-best:0.7 leaves out less than the usual 0.6. A picture is only left out
+    for a better one that it is itself near, and its file stays where it is. --reverse, --min, --max
+    and --top come after.
 
     The pictures shown can be copied, linked, moved or renamed. Sidecars (.xmp, ...) and the RAW of
     a JPEG go along; nothing is ever overwritten (a name that is taken gets a -2); `imgrank undo`

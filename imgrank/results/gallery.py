@@ -1,9 +1,9 @@
 """Results -> the page of `page.py`: joined, with thumbnails, and addresses of the originals.
 
-Several results become one page: pictures are the same if their paths lead to the same place, and
-criteria stand side by side. A criterion that two results have in common (the same instruction and
-model, over two folders) is one, and then ranks are given anew by its scores. A picture that some
-results lack has no value there.
+Several results become one page: pictures are the same if their paths are, or if one result has a
+picture where another one says that it was filed, and criteria stand side by side. A criterion that
+two results have in common (the same instruction and model, over two folders) is one, and then ranks
+are given anew by its scores. A picture that some results lack has no value there.
 
 A picture that is gone, or cannot be read, has a tile without a thumbnail and a note that says why.
 The same results and pictures give the same page: there is no date in it.
@@ -22,7 +22,7 @@ from imgrank.images.thumbnail import Wanted, thumbnails
 from imgrank.results.documents import Results, Tile, in_order
 from imgrank.results.page import Criterion, Page, Picture
 
-__all__ = ["Gallery", "address", "files_of", "join", "make", "usual_side"]
+__all__ = ["Gallery", "address", "files_of", "join", "make", "there", "usual_side"]
 
 LARGE = 1280
 """Pixels on the long side of the copy of a picture that browsers cannot show in full."""
@@ -113,12 +113,13 @@ def _without_parents(path: Path) -> Path:
 
 
 def _file(tile: Tile, root: Path) -> Path:
-    if tile.place is not None and _there(root / tile.place):
+    if tile.place is not None and there(root / tile.place):
         return root / tile.place
     return root / tile.path
 
 
-def _there(path: Path) -> bool:
+def there(path: Path) -> bool:
+    """Something has this name; the name may be one that no file can have."""
     try:
         return os.path.lexists(path)
     except ValueError:  # a NUL in the name
@@ -159,9 +160,11 @@ def join(several: Sequence[Results]) -> tuple[Results, int]:
         return several[0], 0
     criteria, columns = _side_by_side(several)
     tiles: dict[str, Tile] = {}
+    filed = _filed(several)
     for results, places in zip(several, columns, strict=True):
         for tile in results.tiles:
             key = os.path.normpath(tile.path)
+            key = filed.get(key, key)
             blank = Tile(tile.path, (None,) * len(criteria), ("",) * len(criteria))
             if results is several[0]:
                 blank = replace(blank, rank=tile.rank, percentile=tile.percentile)
@@ -175,6 +178,16 @@ def join(several: Sequence[Results]) -> tuple[Results, int]:
     title = ", ".join(dict.fromkeys(results.title for results in several))
     skipped = dict.fromkeys(skip for results in several for skip in results.skipped)
     return Results(title, tuple(criteria), joined, skipped=tuple(skipped)), lacking
+
+
+def _filed(several: Sequence[Results]) -> dict[str, str]:
+    """Where pictures were copied, linked or moved -> where they came from."""
+    return {
+        os.path.normpath(tile.place): os.path.normpath(tile.path)
+        for results in several
+        for tile in results.tiles
+        if tile.place is not None
+    }
 
 
 def _side_by_side(several: Sequence[Results]) -> tuple[list[Criterion], list[list[int]]]:

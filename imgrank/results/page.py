@@ -202,7 +202,7 @@ def _picture(picture: Picture) -> dict[str, object]:
 
 def _harmless(href: str) -> str:
     """The address, or "" if it leads anywhere but to a file: another scheme, a host."""
-    if href.startswith("file:///"):
+    if href.startswith("file:///") and not href.startswith("file:////"):  # four: a host, on Windows
         return href
     foreign = ":" in href.partition("/")[0] or href.startswith(("//", "/\\", "\\"))
     return "" if foreign or not href.isascii() or not href.isprintable() else href

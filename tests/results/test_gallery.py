@@ -43,6 +43,16 @@ def test_criteria_stand_side_by_side_and_what_is_missing_is_said() -> None:
     )
 
 
+def test_a_picture_that_was_filed_is_known_by_its_new_place() -> None:
+    order = ranked([QUALITY], cells(2, 4, 1))
+    moved = replace(order, tiles=(replace(order.tiles[0], place="best/001__b.jpg"),))
+    ages = estimated([Estimate(Path("best/001__b.jpg"), value=30, level="30-39")], AGE)
+    for several in ([moved, ages], [ages, moved]):
+        joined, lacking = join(several)
+        assert (len(joined.tiles), lacking) == (1, 0)
+        assert sorted(joined.tiles[0].texts) == ["30 years", "4 MOS"]
+
+
 def test_the_same_criterion_of_two_folders_is_one_with_ranks_of_its_own() -> None:
     one = ranked([QUALITY], cells(2, 4, 1))
     other = replace(one, tiles=tuple(replace(t, path=f"other/{t.path}") for t in one.tiles))

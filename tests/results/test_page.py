@@ -154,6 +154,7 @@ def test_the_path_to_copy_is_the_very_one_where_it_is_shown_otherwise() -> None:
         ("//example.org/a.jpg", False),
         ("/\\example.org/a.jpg", False),
         ("file://host/a.jpg", False),
+        ("file:////host/a.jpg", False),
         ("a\nb.jpg", False),
         ("é.jpg", False),
     ],

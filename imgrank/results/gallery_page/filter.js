@@ -121,7 +121,9 @@ function fillLabels() {
   for (const [kind, numbers] of kinds) {
     const group = make("optgroup", { label: kind });
     for (const [label, number] of [...numbers].sort(([a], [b]) => collator.compare(a, b))) {
-      const text = label.startsWith(`${kind}: `) ? label.slice(kind.length + 2) : label;
+      const value = label.startsWith(`${kind}: `) ? label.slice(kind.length + 2) : label;
+      // The box shows an option without its group: a mere number would say nothing there.
+      const text = /^\d+$/.test(value) ? `${kind} ${value}` : value;
       group.append(make("option", { value: label, textContent: `${text} (${number})` }));
     }
     byId("label").append(group);

@@ -41,9 +41,11 @@ function showOriginal(place) {
   const picture = pictures[place];
   putOnStage(thumbnail(place), place);
   byId("view-zoom").disabled = true;
+  const instead = picture.thumbnail
+    ? ": this is a smaller copy."
+    : ", and there is no copy of it on the page.";
   if (!picture.href) {
-    byId("view-note").textContent =
-      "The page has no address of the original: this is a smaller copy.";
+    byId("view-note").textContent = `The page has no address of the original${instead}`;
     return;
   }
   const original = new Image();
@@ -59,7 +61,7 @@ function showOriginal(place) {
     () => {
       if (viewPlace() !== place || !view.open) return;
       byId("view-note").textContent =
-        "The original is not there, or this browser does not show its kind: this is a smaller copy.";
+        `The original is not there, or this browser does not show its kind${instead}`;
     },
   );
 }
