@@ -86,7 +86,7 @@ def test_the_list_has_the_last_one_first(run: Run, do: Do, src: Path) -> None:
     rows = list(csv.DictReader(run("--list").stdout.splitlines(), delimiter="\t"))
     assert [row["id"] for row in rows] == ids[::-1]
     assert [(row["what"], row["files"], row["state"]) for row in rows] == [
-        ("move", "0", "taken back"),
+        ("move", "3", "taken back"),
         ("copy", "3", "done"),
     ]
     assert rows[1]["target"] == str(src.with_name("copy"))
@@ -178,3 +178,20 @@ def test_without_any_operation(run: Run, home: Path) -> None:
     assert run().stderr == "there is nothing to take back\n"
     assert json.loads(run("--list", "-f", "json").stdout) == []
     assert not home.exists()
+
+
+def test_an_operation_of_a_later_imgrank_is_not_passed_over(
+    run: Run, do: Do, src: Path, journals: Path
+) -> None:
+    earlier = do("copy", "copy")
+    later = "29991231-235959-abcd"
+    lines = (journals / f"{earlier}.jsonl").read_bytes().replace(b'"format": 1', b'"format": 2', 1)
+    (journals / f"{later}.jsonl").write_bytes(lines)
+    for refused in (run(), run(later)):
+        assert refused.exit_code == 3
+        assert "Upgrade imgrank" in refused.stderr
+    result = run("--list")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 2)
+    assert result.stderr.startswith("left out: ")
+    assert run(earlier).exit_code == 0
+    assert not src.with_name("copy").exists()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from imgrank.cli import options as shared
-from imgrank.errors import UsageError
+from imgrank.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from imgrank.files.journal import Operation
@@ -60,12 +60,15 @@ def undo(
     from imgrank.settings import load_settings
 
     _check(id_, listed, finish, dry_run, format_ is not None or output is not None)
-    found = operations(load_settings().operations_dir)
+    unread: dict[str, str] = {}
+    found = operations(load_settings().operations_dir, unread)
     with shared.Notices(quiet) as notices, shared.Output(output, format_) as out:
         if listed:
             write_operations(found[::-1], out.format, out.stream, nul=nul)
+            for why in unread.values():
+                notices.notify(f"left out: {why}")
             return 0
-        operation = _chosen(found, id_)
+        operation = _chosen(found, id_, unread)
         if operation is None:
             notices.notify("there is nothing to take back")
             return 0
@@ -96,19 +99,35 @@ def _check(id_: str | None, listed: bool, finish: bool, dry_run: bool, rows: boo
         raise UsageError("--finish prints no rows: no --dry-run, --format or --output with it.")
 
 
-def _chosen(found: Sequence[Operation], id_: str | None) -> Operation | None:
-    """The one of that name; else the last one that still has something done."""
+def _chosen(
+    found: Sequence[Operation], id_: str | None, unread: Mapping[str, str]
+) -> Operation | None:
+    """The one of that name; else the last one that still has something done.
+
+    Raises UsageError if there is none of that name; DataError if it is one of the `unread` ones, or
+    if, without a name, one of those came later: earlier ones are not taken back under it.
+    """
     if id_ is not None:
         for operation in found:
             if operation.id == id_:
                 return operation
+        if id_ in unread:
+            raise DataError(unread[id_])
         raise UsageError(f"there is no operation {id_!r}; `imgrank undo --list` shows them.")
-    for operation in reversed(found):
-        if operation.state == "done" and not operation.files:
-            continue  # all of it failed, and was put back
-        if operation.state != "taken back":
-            return operation
-    return None
+    last = next((one for one in reversed(found) if _has_something(one)), None)
+    later = max(unread, default="")
+    if later > (last.id if last else ""):
+        raise DataError(
+            f"{unread[later]} To take back another one, name it; `imgrank undo --list` shows them."
+        )
+    return last
+
+
+def _has_something(operation: Operation) -> bool:
+    """To take back or to finish; not if all of it failed, and was put back."""
+    if operation.state == "done" and not operation.files:
+        return False
+    return operation.state != "taken back"
 
 
 def _take_back(

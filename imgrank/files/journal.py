@@ -58,8 +58,8 @@ class Operation:
     """A journal, in short.
 
     time: of its start, local, ISO 8601.   target: as the user gave it, None for renames in place.
-    steps: planned.   files: that are now where the operation put them.   why: it was stopped, ""
-    if it was not.
+    steps: planned.   files: that it put in their places, also those that were taken back.   why: it
+    was stopped, "" if it was not.
     """
 
     id: str
@@ -206,15 +206,24 @@ class Journal:
         self._torn = False
 
 
-def operations(folder: Path) -> list[Operation]:
+def operations(folder: Path, unread: dict[str, str] | None = None) -> list[Operation]:
     """All operations, the oldest first. Those that never began are left out, and what is no
-    journal. Raises OSError if the folder cannot be read."""
+    journal. Raises OSError if the folder cannot be read.
+
+    unread: gets those of a later imgrank, or damaged: ID -> why they cannot be read.
+    """
     found = []
-    for path in folder.glob("*.jsonl") if folder.is_dir() else ():
-        with contextlib.suppress(DataError, FileNotFoundError, KeyError):
+    for path in sorted(folder.glob("*.jsonl")) if folder.is_dir() else ():
+        try:
             operation = _summary(path)
-            if operation is not None:
-                found.append(operation)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except DataError as error:
+            if unread is not None and _ID.fullmatch(path.stem):
+                unread[path.stem] = str(error)
+            continue
+        if operation is not None:
+            found.append(operation)
     return sorted(found, key=lambda operation: datetime.fromisoformat(operation.time))
 
 
@@ -305,7 +314,10 @@ def _summary(path: Path) -> Operation | None:
     end: Mapping[str, Any] = {}
     taken_back: int | None = None
     with path.open("rb") as stream:
-        head = header(stream.readline(), path)
+        first = stream.readline()
+        if not first.endswith(b"\n"):
+            return None  # cut off before its plan was there
+        head = header(first, path)
         for line in stream:
             kind, _, rest = line.partition(b": ")
             if kind in (b'{"step"', b'{"folder"') or not line.endswith(b"\n"):
@@ -318,7 +330,6 @@ def _summary(path: Path) -> Operation | None:
             elif kind == b'{"put_back"':
                 done.discard(number)
             elif kind == b'{"undone"':
-                done.discard(number)
                 undone += 1
             elif kind == b'{"end"' or kind == b'{"goes_on"':
                 with contextlib.suppress(ValueError):
@@ -350,5 +361,6 @@ def _summary(path: Path) -> Operation | None:
     )
 
 
+_ID = re.compile(r"\d{8}-\d{6}-\w{4}")
 _NUMBER = re.compile(rb"\d+")
 _PASSING = b'"passing": true}\n'

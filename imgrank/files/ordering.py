@@ -57,10 +57,11 @@ def _components(after: Mapping[int, Sequence[int]]) -> list[list[int]]:
                 if path:
                     low[path[-1][0]] = min(low[path[-1][0]], low[node])
                 if low[node] == index[node]:
-                    start = open_.index(node) if open_[-1] != node else len(open_) - 1
-                    found.append(open_[start:])
-                    closed.update(open_[start:])
-                    del open_[start:]
+                    some = [open_.pop()]
+                    while some[-1] != node:
+                        some.append(open_.pop())
+                    found.append(some)
+                    closed.update(some)
             elif following not in index:
                 index[following] = low[following] = len(index)
                 open_.append(following)

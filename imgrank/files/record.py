@@ -8,16 +8,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from imgrank.errors import DataError
 from imgrank.files.identity import Seen, look
-from imgrank.files.plan import Step
+from imgrank.files.plan import Action, Step, Verb
 
 __all__ = ["FORMAT", "Planned", "Record", "header", "planned", "read"]
 
 FORMAT = 1
+WRONG = (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError)
+"""What a line that is no such line raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def read(path: Path) -> Record:
         for line in stream:
             try:
                 _take(json.loads(line), record)
-            except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            except WRONG as error:
                 if not record.complete:
                     raise DataError(f"{path} is damaged in its plan ({error!r}).") from error
     if not record.complete:
@@ -131,20 +134,35 @@ def header(line: bytes, path: Path) -> Mapping[str, Any]:
     try:
         head = json.loads(line)
         version = head["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        if version == FORMAT:
+            texts = [head[name] for name in ("id", "command", "cwd")] + [head["target"] or ""]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError(texts)
+            if datetime.fromisoformat(head["time"]).tzinfo is None:
+                raise ValueError(head["time"])
+            if head["verb"] not in get_args(Verb):
+                raise ValueError(head["verb"])
+    except WRONG as error:
         raise DataError(f"{path} is not a journal of imgrank ({error!r}).") from error
     if version != FORMAT:
-        raise DataError(f"{path} has format {version!r}, this imgrank reads {FORMAT}. Upgrade it.")
+        raise DataError(
+            f"{path} has format {version!r}, this imgrank reads {FORMAT}. Upgrade imgrank."
+        )
     return cast(Mapping[str, Any], head)
 
 
 def _take(line: Mapping[str, Any], record: Record) -> None:
-    """Raises ValueError, KeyError, TypeError for what is no such line."""
+    """Raises one of `WRONG` for what is no such line."""
     kind, value = next(iter(line.items()))
     if not record.complete:
         _take_plan(kind, line, record)
-    elif kind == "done":
-        record.done[value] = Seen(*line["seen"])
+        return
+    if kind in ("done", "failed", "put_back", "undone", "made"):
+        known = record.folders if kind == "made" else record.steps
+        if value not in range(len(known)):
+            raise ValueError(value)
+    if kind == "done":
+        record.done[value] = _seen(line["seen"])
     elif kind == "failed":
         record.failed[value] = line["reason"]
     elif kind == "put_back":
@@ -159,13 +177,28 @@ def _take(line: Mapping[str, Any], record: Record) -> None:
         getattr(record, kind).add(value)
 
 
+def _seen(values: Sequence[Any]) -> Seen:
+    if not all(isinstance(number, int) for number in values[:-1]):
+        raise TypeError(values)
+    return Seen(*values)
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute() or "\0" in text:
+        raise ValueError(text)
+    return path
+
+
 def _take_plan(kind: str, line: Mapping[str, Any], record: Record) -> None:
     if kind == "folder":
-        record.folders.append(Path(line["path"]))
+        record.folders.append(_path(line["path"]))
     elif kind == "step":
-        names = Path(line["source"]), Path(line["target"])
+        names = _path(line["source"]), _path(line["target"])
+        if line["action"] not in get_args(Action):
+            raise ValueError(line["action"])
         step = Step(line["action"], *names, line["members"], line["picture"])
-        seen = None if line["seen"] is None else Seen(*line["seen"])
+        seen = None if line["seen"] is None else _seen(line["seen"])
         record.steps.append(Planned(step, seen, line["text"], line["first"], line["last"]))
     elif kind == "planned" and line[kind] == len(record.steps):
         record.complete = True

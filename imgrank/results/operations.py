@@ -8,7 +8,8 @@ What `output.py` says of names, escapes and streams holds here too.
 
 * `time` is local, with its offset in all formats but the table.
 * `target` is absolute, empty for a rename in place.
-* `what` is copy, link, move or rename; `files` counts those that are where it put them.
+* `what` is copy, link, move or rename; `files` counts those that it put in their places, also where
+  they were taken back since.
 * `state` is done, cut off, running, taken back, or partly taken back.
 
 `imgrank undo`: a row a file, in JSON an object: `undo` (id, time, what, target), `images` (rows).
