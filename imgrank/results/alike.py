@@ -34,7 +34,7 @@ __all__ = ["MARGIN", "SECONDS", "Looks", "bests", "detail"]
 GATE = 1.3  # cosine of embeddings + correlation of 8 x 8 luma, of pairs whose detail is looked at
 FLOOR = 0.55  # least cosine of embeddings
 SECONDS = 3.0
-MARGIN = 0.2
+MARGIN = 0.15
 
 SIDE, COARSE, PART = 32, 8, 16  # of a sketch; of its coarse luma; of a cut-out
 RIM = 2  # values at each edge of a cut-out that do not count

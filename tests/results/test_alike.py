@@ -82,24 +82,24 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sketch = np.repeat(sketches(15), 4, axis=0)[np.random.default_rng(1).permutation(60)]
     noisy = np.clip(sketch + np.random.default_rng(2).normal(0, 4, sketch.shape), 0, 255)
     all_ = looks(noisy.astype(np.uint8))
-    whole = bests(all_, 0.6)
+    whole = bests(all_, 0.65)
     slow: list[int] = []
     for i in range(60):
         near = [j for j in range(i) if slow[j] == j]
-        near = [j for j in near if detail(all_.sketch[i], all_.sketch[j]) >= 0.6]
+        near = [j for j in near if detail(all_.sketch[i], all_.sketch[j]) >= 0.65]
         slow.append(near[0] if near else i)
     assert whole.tolist() == slow
     assert len(set(slow)) == 15
     for name, size in (("BLOCK", 7), ("STRIP", 5), ("SOME", 2)):
         monkeypatch.setattr(alike, name, size)
-    assert bests(all_, 0.6).tolist() == slow
+    assert bests(all_, 0.65).tolist() == slow
 
 
 def test_detail_needs_embeddings_that_agree_a_little() -> None:
     sketch = np.repeat(sketches(1), 3, axis=0)
     sketch[1, 0, 0] ^= 1  # no copies
     sketch[2, 0, 0] ^= 2
-    found = bests(looks(sketch, embeddings([1.0, 0.54, 0.56])), 0.6)
+    found = bests(looks(sketch, embeddings([1.0, 0.54, 0.56])), 0.65)
     assert found.tolist() == [0, 1, 0]
 
 
@@ -120,28 +120,28 @@ def test_a_burst_by_its_time_camera_and_embedding(
 ) -> None:
     taken = [1e9, 1e9 + seconds]
     given = looks(sketches(2), embeddings([1.0, cosine]), taken, [7.0, camera])
-    assert bests(given, 0.6).tolist() == [0, 0 if joined else 1]
-    assert bests(given, 0.7).tolist() == [0, 1]  # a higher level asks for more of both
+    assert bests(given, 0.65).tolist() == [0, 0 if joined else 1]
+    assert bests(given, 0.75).tolist() == [0, 1]  # a higher level asks for more of both
 
 
 def test_times_without_a_camera_are_taken_for_one_camera() -> None:
-    assert bests(looks(sketches(2), taken=[5.0, 6.5]), 0.6).tolist() == [0, 0]
+    assert bests(looks(sketches(2), taken=[5.0, 6.5]), 0.65).tolist() == [0, 0]
 
 
 def test_the_best_of_several_stands_for_a_picture() -> None:
     """By detail picture 1, by time picture 0: the better one."""
     sketch = sketches(2)[[0, 1, 1]]
     taken = [10.0, 100.0, 11.0]
-    assert bests(looks(sketch, embeddings([1.0, 0.7, 0.97]), taken), 0.6).tolist() == [0, 1, 0]
+    assert bests(looks(sketch, embeddings([1.0, 0.7, 0.97]), taken), 0.65).tolist() == [0, 1, 0]
     taken = [100.0, 10.0, 200.0]
-    assert bests(looks(sketch, embeddings([1.0, 0.7, 0.97]), taken), 0.6).tolist() == [0, 1, 1]
+    assert bests(looks(sketch, embeddings([1.0, 0.7, 0.97]), taken), 0.65).tolist() == [0, 1, 1]
 
 
 def test_flat_pictures_are_joined_only_as_copies() -> None:
     black, grey = np.zeros((2, 32, 32), np.uint8), np.full((1, 32, 32), 90, np.uint8)
-    assert bests(looks(np.concatenate([black, grey])), 0.6).tolist() == [0, 0, 2]
+    assert bests(looks(np.concatenate([black, grey])), 0.65).tolist() == [0, 0, 2]
 
 
 def test_one_picture_and_none() -> None:
-    assert bests(looks(sketches(1)), 0.6).tolist() == [0]
-    assert bests(looks(sketches(1)[:0]), 0.6).tolist() == []
+    assert bests(looks(sketches(1)), 0.65).tolist() == [0]
+    assert bests(looks(sketches(1)[:0]), 0.65).tolist() == []
