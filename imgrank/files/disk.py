@@ -20,7 +20,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from imgrank.files.identity import Seen
@@ -98,12 +98,13 @@ def move_across(
     source: Path, target: Path, part: Path, claim: Call = bool, *, like: Seen | None = None
 ) -> None:
     """A regular file to another file system. like: mode and time that it had there before."""
+    found = os.lstat(source)
     with _cleaned(part):
         _fill(source, part, like=like, thorough=True)
         if _digest(part) != _digest(source):
             raise OSError(errno.EIO, "what was written does not read back as it was", str(part))
         _rename(part, target, claim)
-    _then_remove(source, target)
+    _then_remove(source, target, found)
 
 
 def move_link(source: Path, target: Path, part: Path, text: str, claim: Call = bool) -> None:
@@ -116,7 +117,7 @@ def move_link(source: Path, target: Path, part: Path, text: str, claim: Call = b
         with _tolerant():
             os.chown(part, found.st_uid, found.st_gid, follow_symlinks=False)
         _rename(part, target, claim)
-    _then_remove(source, target)
+    _then_remove(source, target, found)
 
 
 def symlink(text: str, target: Path) -> None:
@@ -139,6 +140,8 @@ def remove(path: Path) -> None:
 # What a file system says that cannot do a thing at all; other errors are trouble.
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _MAY_NOT = {*_CANNOT, errno.EPERM, errno.EACCES, getattr(errno, "ENODATA", errno.EINVAL)}
+# Of an attribute; ext4 has room for 4 KiB a file and calls that "no space left".
+_TOO_LARGE = {errno.E2BIG, errno.ENOSPC, errno.ERANGE}
 _NO_RANGE = {*_CANNOT, errno.EXDEV, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 
 
@@ -156,12 +159,12 @@ def _cleaned(part: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _tolerant() -> Iterator[None]:
+def _tolerant(more: Container[int] = ()) -> Iterator[None]:
     """Not every file system keeps owners, modes, attributes; a copy without them is a copy."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _MAY_NOT:
+        if error.errno not in _MAY_NOT and error.errno not in more:
             raise
 
 
@@ -212,7 +215,7 @@ def _dress(
     if hasattr(os, "listxattr"):
         with _tolerant():
             for name in os.listxattr(outof):
-                with _tolerant():
+                with _tolerant(_TOO_LARGE):
                     os.setxattr(into, name, os.getxattr(outof, name))
     if own and hasattr(os, "fchown"):
         with _tolerant():
@@ -236,10 +239,16 @@ def _digest(path: Path) -> bytes:
     return digest_file(path)
 
 
-def _then_remove(source: Path, target: Path) -> None:
-    """The end of a move by copy: the original goes, or, if it cannot, the copy."""
+def _then_remove(source: Path, target: Path, found: os.stat_result) -> None:
+    """The end of a move by copy: the original goes, or, if it cannot, the copy.
+
+    found: the original before it was read; somebody may have saved another one meanwhile.
+    """
     try:
         sync_folder(target.parent)
+        now = os.lstat(source)
+        if (now.st_size, now.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+            raise OSError(errno.EBUSY, "it changed while it was moved", str(source))
         source.unlink()
     except BaseException as error:
         try:

@@ -104,6 +104,9 @@ class _Work:
         self.sets: dict[int, list[int]] = {}
         for i, planned in enumerate(self.record.steps):
             self.sets.setdefault(planned.step.members, []).append(i)
+        for i, why in [*self.record.failed.items()]:  # cut off between the lines of one set
+            for k in self.sets[self.record.steps[i].step.members]:
+                self.record.failed.setdefault(k, why)
         self.makers = {  # done moves by their target
             self.record.steps[i].step.target: i
             for i in self.record.done
@@ -111,6 +114,7 @@ class _Work:
         }
         self.unmade: dict[Path, str] = {}
         self.now = -1  # the step at work
+        self.lasting = False  # the names of the folders that were made are on the drive
         self.cut_off = False  # lines may be missing; folders of the plan that are there are ours
 
     def all(self) -> Outcome:
@@ -225,7 +229,14 @@ class _Work:
         self._write(lambda: self.journal.uses("claims"))
 
     def _uses_copies(self) -> None:
+        """To be called before an original goes that has a copy only: what is above that must last,
+        too."""
         self._write(lambda: self.journal.uses("copies"))
+        if not self.lasting:
+            for folder in dict.fromkeys(path.parent for path in self.record.folders):
+                if folder.is_dir():
+                    disk.sync_folder(folder)
+            self.lasting = True
 
     # ---- what goes wrong -------------------------------------------------------------------------
 

@@ -312,6 +312,7 @@ class Back:
         if not path.exists():
             self._folder(path.parent)
             if disk.make_folder(path):
+                disk.sync_folder(path.parent)  # a file may come from another file system
                 self.remade.append(path)
 
     # ---- what a step leaves that was cut off -----------------------------------------------------

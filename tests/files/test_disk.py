@@ -167,6 +167,42 @@ def test_a_file_that_changes_while_it_is_copied(
     assert names(tmp_path) == ["a.jpg"]
 
 
+@pytest.mark.parametrize("how", ["written", "saved in its place"])
+def test_an_original_that_changes_after_it_was_compared_stays(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    real = disk.sync_folder
+
+    def sync_folder(path: Path) -> None:
+        if how == "written":
+            photo.write_bytes(b"an edit")
+        else:
+            (tmp_path / "new").write_bytes(b"an edit")
+            (tmp_path / "new").replace(photo)
+        real(path)
+
+    monkeypatch.setattr(disk, "sync_folder", sync_folder)
+    with pytest.raises(OSError, match="it changed while it was moved"):
+        disk.move_across(photo, tmp_path / "b.jpg", tmp_path / ".part")
+    assert photo.read_bytes() == b"an edit"
+    assert names(tmp_path) == ["a.jpg"]
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="has no extended attributes")
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.E2BIG])
+def test_an_attribute_that_has_no_room_is_done_without(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "listxattr", lambda _: ["user.large"])
+    monkeypatch.setattr(os, "getxattr", lambda *_: b"x" * 60_000)
+    monkeypatch.setattr(os, "setxattr", refuse)
+    disk.copy(photo, tmp_path / "b.jpg", tmp_path / ".part")
+    assert facts(tmp_path / "b.jpg") == facts(photo)
+
+
 def test_a_long_name_has_a_short_part(tmp_path: Path) -> None:
     short = disk.part_of(tmp_path / "a.jpg", "20260101-000000-abcd", 7)
     assert short.name == ".a.jpg.20260101-000000-abcd.part"

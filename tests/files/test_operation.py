@@ -165,6 +165,30 @@ def test_a_cycle_that_fails_goes_back_with_all_that_took_its_places(
     assert sorted(step.source.name for step, _ in outcome.failed) == ["a.jpg", "b.jpg"]
 
 
+def test_a_set_whose_failure_was_half_written_stays_together(
+    src: Path, out: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died between the lines that say that the picture and its companion failed."""
+    real = disk.move
+
+    def move(source: Path, target: Path, *rest: object) -> None:
+        if source == src / "a.xmp":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(source, target, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "move", move)
+        carry_out(moves(src, out), journals, "x")
+    operation = operations(journals)[0]
+    lines = operation.path.read_bytes().splitlines(keepends=True)
+    cut = next(i for i, line in enumerate(lines) if line.startswith(b'{"failed": 1'))
+    operation.path.write_bytes(b"".join(lines[:cut]))
+    take_back(operation, dry_run=True)
+    outcome = finish(operation)
+    assert sorted(step.source.name for step, _ in outcome.failed) == ["a.jpg", "a.xmp"]
+    assert {"a.jpg", "a.xmp"} <= {*names(src)}
+
+
 def test_links_that_move_lead_to_the_same_file(src: Path, out: Path, journals: Path) -> None:
     (src / "relative").symlink_to("c.jpg")
     (src / "absolute").symlink_to(src / "c.jpg")

@@ -15,7 +15,7 @@ from trees import Case, Grown, Node
 from imgrank.files import disk
 from imgrank.files.journal import operations
 from imgrank.files.operation import Outcome, carry_out
-from imgrank.files.plan import Plan
+from imgrank.files.plan import Plan, Step
 from imgrank.files.planning import make_plan
 from imgrank.files.undoing import take_back
 
@@ -90,6 +90,30 @@ def test_an_original_goes_only_when_its_copy_is_on_the_drive(
     removed = events.index(("unlink", folders.near / "src/b.jpg"))
     assert events.index(("fsync", target.stat().st_ino)) < named
     assert named < events.index(("fsync", target.parent.stat().st_ino)) < removed
+
+
+def test_an_original_goes_only_when_the_folders_of_its_copy_are_on_the_drive(
+    folders: Place, events: Events
+) -> None:
+    """Else the power could fail, and the copy would lie in a folder that has no name yet."""
+    if not folders.two:
+        pytest.skip("there is but one file system")
+    source, target = folders.near / "src" / "b.jpg", folders.far / "new" / "group" / "b.jpg"
+    source.parent.mkdir(parents=True)
+    folders.far.mkdir(exist_ok=True)
+    source.write_bytes(b"a picture")
+    made = [target.parent.parent, target.parent]
+    plan = Plan("move", made[0], made, [Step("move", source, target, 0)])
+    assert do(plan, folders).failed == []
+    removed = events.index(("unlink", source))
+    for folder in made:
+        synced = events.index(("fsync", folder.parent.stat().st_ino))
+        assert events.index(("mkdir", folder)) < synced < removed
+    source.parent.rename(folders.near / "renamed")
+    events.clear()
+    undo(folders)
+    removed = events.index(("unlink", target))
+    assert events.index(("fsync", source.parent.parent.stat().st_ino)) < removed
 
 
 @pytest.mark.parametrize("far", [False, True])
