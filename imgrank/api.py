@@ -9,29 +9,27 @@ Importing this loads no torch; a model is loaded when a picture's score is not k
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imgrank.bursts import embedder, find_bursts
+from imgrank.calls import Options, PathLike, column_of, pictures_of, say, say_device
+from imgrank.comparing import Comparison, compare
 from imgrank.errors import InstructionError, NothingReadable, UsageError
-from imgrank.images import ImageFile, Skip
-from imgrank.images.reading import Unreadable, read_file
-from imgrank.images.scan import require, scan
+from imgrank.images import Skip
 from imgrank.instruction import Query, parse, parse_by
 from imgrank.opening import open_store
-from imgrank.pipeline import Progress, Table, compute_features, score_files
-from imgrank.rankers.base import Features, FeatureSource, Job, PairwiseRanker, Score
+from imgrank.pipeline import Table, compute_features, score_files
+from imgrank.rankers.base import Score
 from imgrank.rankers.load import load_ranker, load_source, route, sharing
-from imgrank.rankers.source import BackboneSource
 from imgrank.refining import Refine, compare_all, first_of, parse_refine
 from imgrank.refining import check as check_refine
 from imgrank.results.bursts import Bursts, Near, parse_near
-from imgrank.results.ranking import Column, Row, complete, goodness, parse_top, rank
-from imgrank.saying import announced, lacking, nothing
-from imgrank.settings import Settings, load_settings
+from imgrank.results.ranking import Column, Row, complete, parse_top, rank
+from imgrank.saying import lacking, nothing
+from imgrank.settings import load_settings
 
 __all__ = [
     "Comparison",
@@ -42,32 +40,9 @@ __all__ = [
     "compare",
     "index",
     "load_ranker",
-    "pictures_of",
     "score",
     "sort",
 ]
-
-PathLike = str | os.PathLike[str]
-Notify = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What all commands share.
-
-    model: name or folder of who answers.  listed: paths from a list; a missing one is a skip.
-    leave_out: a folder that is not looked into on the way (what is sorted goes there).
-    notify: hears notices (which model answers, a cache set aside).
-    """
-
-    model: str | None = None
-    listed: Sequence[Path] = ()
-    include_hidden: bool = False
-    exclude: Sequence[str] = ()
-    leave_out: Path | None = None
-    settings: Settings | None = None
-    notify: Notify = field(default=lambda text: None)
-    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +79,6 @@ class Scores:
     skips: list[Skip]
     computed: int
     known: int
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Which of two pictures comes first.
-
-    winner: by the model's pairwise head, which looks at both, where it has one; else by the two
-    scores; None if they are the same.  probability: that `first` comes before `second`, from that
-    head; None without one, and for "closest to" a number.  scores: of the two, in the order given.
-    """
-
-    first: Path
-    second: Path
-    winner: Path | None
-    probability: float | None
-    scores: tuple[float, float]
-    column: Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,40 +171,6 @@ def score(
     )
 
 
-def compare(
-    first: PathLike, second: PathLike, instruction: str, *, options: Options | None = None
-) -> Comparison:
-    """Which of two pictures comes first. Raises as `sort` does, and if either is unreadable."""
-    options = options or Options()
-    pair = (Path(first), Path(second))
-    for path in pair:
-        require(path)
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder; compare takes two pictures.")
-    settings = options.settings or load_settings()
-    job = route(parse(instruction), settings, options.model)
-    _say(options, [job])
-    a, b = (_features(path, job) for path in pair)
-    with open_store(settings, [job.ranker.source], options.notify):
-        (cell_a,), (cell_b,) = job.ranker.score([a, b], [job.query])
-    for path, cell in zip(pair, (cell_a, cell_b), strict=True):
-        if cell is None:
-            raise NothingReadable(f"{path} has no {job.answer.prompt}.")
-    assert cell_a is not None and cell_b is not None
-    column = _column(job)
-    good_a, good_b = goodness(column, [cell_a.value, cell_b.value])
-    probability = None
-    if isinstance(job.ranker, PairwiseRanker) and column.reference is None:
-        probability = job.ranker.compare(a, b, job.query)
-        if probability is not None and not job.query.descending:
-            probability = 1 - probability
-    if probability is not None:
-        good_a, good_b = probability, 1 - probability
-    winner = None if good_a == good_b else pair[0] if good_a > good_b else pair[1]
-    _say_device(options, job.ranker.source)
-    return Comparison(*pair, winner, probability, (cell_a.value, cell_b.value), column)
-
-
 def index(
     paths: PathLike | Iterable[PathLike],
     *,
@@ -270,7 +194,7 @@ def index(
             threads=settings.threads,
             progress=options.progress,
         )
-    _say_device(options, source)
+    say_device(options, source)
     skips += table.skips
     if not table.paths:
         raise NothingReadable(nothing(skips))
@@ -293,10 +217,10 @@ def _score(
     settings = options.settings or load_settings()
     files, skips = pictures_of(paths, options)
     jobs = sharing([route(query, settings, options.model) for query in queries])
-    _say(options, jobs)
+    say(options, jobs)
     if refine:
         check_refine(jobs, settings)
-    columns = [_column(job) for job in jobs]
+    columns = [column_of(job) for job in jobs]
     strengths: dict[Path, float] = {}
     bursts: Bursts | None = None
     used = [job.ranker.source for job in jobs] + ([embedder(settings)] if near else [])
@@ -314,40 +238,11 @@ def _score(
             heard = options.notify, options.progress
             bursts = find_bursts(files, order, near, store, settings, *heard)
     for source in sources:
-        _say_device(options, source)
+        say_device(options, source)
     skips += table.skips
     if not table.paths:
         raise NothingReadable(nothing(skips))
     return table, columns, skips, strengths, bursts
-
-
-def pictures_of(
-    paths: PathLike | Iterable[PathLike], options: Options
-) -> tuple[list[ImageFile], list[Skip]]:
-    """What there is at these paths, and what of it cannot be read, as the options say."""
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = list(
-        scan(
-            map(Path, named),
-            listed=options.listed,
-            include_hidden=options.include_hidden,
-            exclude=options.exclude,
-            leave_out=options.leave_out,
-            left_out=lambda path: options.notify(
-                f"{path} is left out of the order, since the pictures go there"
-            ),
-        )
-    )
-    files = [item for item in found if isinstance(item, ImageFile)]
-    return files, [item for item in found if isinstance(item, Skip)]
-
-
-def _features(path: Path, job: Job) -> Features:
-    try:
-        prepared = job.ranker.source.prepare(read_file(path))
-    except Unreadable as error:
-        raise NothingReadable(f"{path}: {error}.") from error
-    return job.ranker.source.compute([prepared])[0]
 
 
 def _queries(instruction: str | None, by: str | Sequence[str]) -> list[Query]:
@@ -365,28 +260,3 @@ def _check_limits(minimum: float | None, maximum: float | None) -> None:
     high = math.inf if maximum is None else maximum
     if not low <= high:  # not a number compares false
         raise UsageError(f"no score lies between --min {low:g} and --max {high:g}.")
-
-
-def _say(options: Options, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        for line in announced(job):
-            options.notify(line)
-
-
-def _say_device(options: Options, source: FeatureSource) -> None:
-    """Where the model ran and why; nothing if none was loaded."""
-    if isinstance(source, BackboneSource) and source.device_note:
-        options.notify(f"ran on {source.device_note}")
-
-
-def _column(job: Job) -> Column:
-    answer = job.answer
-    return Column.of(
-        replace(job.query, reference=None) if answer.closeness else job.query,
-        method=answer.method,
-        model=answer.model,
-        revision=answer.revision,
-        prompt=answer.prompt,
-        unit=answer.unit,
-        range=answer.range,
-    )

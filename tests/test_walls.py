@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "imgrank"
 TORCH = ("torch", "open_clip", "timm", "torchvision")
 WORDS = ("instruction.py", "wording.py", "tasks.py", "nouns.py", "settings.py", "errors.py")
 JOINING = ("pipeline.py", "scoring.py", "refining.py", "bursts.py", "saying.py", "opening.py")
-ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.estimates")
+CALLS = ("api.py", "calls.py", "comparing.py", "estimates")
+ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.calls", "imgrank.comparing", "imgrank.estimates")
 LAB_ROOMS = ("train", "evaluate", "data")
 LABS = tuple(f"imgrank.{room}" for room in LAB_ROOMS)
 
@@ -72,11 +73,10 @@ def offenders(rooms: tuple[str, ...], banned: tuple[str, ...], *, lazy: bool = T
         ),
         (("data",), ("imgrank.train", "imgrank.evaluate")),
         (("evaluate",), ("imgrank.train",)),
-        (("api.py", "estimates", *JOINING), ("click", "rich", *TORCH)),
+        ((*CALLS, *JOINING), ("click", "rich", *TORCH)),
         (
             (
-                "api.py",
-                "estimates",
+                *CALLS,
                 *(
                     f"cli/{name}.py"
                     for name in ("sort", "score", "compare", "index", "age", "undo", "gallery")
@@ -96,9 +96,8 @@ def test_rankers_load_torch_only_when_they_compute() -> None:
 
 def test_only_cli_prints_or_exits() -> None:
     calls = {"print", "exit", "quit"}
-    rooms = ("images", "store", "results", "files", "rankers", "models", "data", "estimates")
-    rooms += ("api.py",)
-    rooms += (*WORDS, *JOINING)
+    rooms = ("images", "store", "results", "files", "rankers", "models", "data")
+    rooms += (*CALLS, *WORDS, *JOINING)
     found = [
         f"{file.relative_to(PACKAGE)}:{node.lineno}"
         for file in files(*rooms)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from imgrank.api import Options, PathLike, pictures_of
+from imgrank.calls import Options, PathLike, pictures_of
 from imgrank.errors import CheckpointError, MissingExtra, UsageError
 from imgrank.estimates.found import Found, Reading, announce, estimator
 from imgrank.images.face_crop import CropGeometry

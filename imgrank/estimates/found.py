@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from imgrank.api import Options
+from imgrank.calls import Options, say, say_device
 from imgrank.errors import NothingReadable
 from imgrank.images import Skip
 from imgrank.rankers.base import Answer, Job, Ranker
@@ -13,7 +13,7 @@ from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.source import BackboneSource
 from imgrank.results.estimate import Estimate
 from imgrank.results.estimates import Estimator
-from imgrank.saying import announced, nothing
+from imgrank.saying import nothing
 from imgrank.scoring import Scored
 
 __all__ = ["Found", "Reading", "announce", "estimator"]
@@ -58,8 +58,7 @@ class Reading:
 
     def found(self, model: Estimator, options: Options, source: BackboneSource) -> Found:
         """Of all that was read. Says where the source ran; raises NothingReadable without a row."""
-        if source.device_note:
-            options.notify(f"ran on {source.device_note}")
+        say_device(options, source)
         if not self.rows:
             raise NothingReadable(nothing(self.skips))
         rows = sorted(self.rows, key=lambda row: (str(row.path), row.face or 0))
@@ -68,8 +67,7 @@ class Reading:
 
 def announce(job: Job, options: Options) -> None:
     """Says who answers and what a user should know of that."""
-    for line in announced(job):
-        options.notify(line)
+    say(options, [job])
     if isinstance(job.ranker, L2RCLIPRanker) and not job.ranker.calibration.on:
         options.notify("  nobody has measured how often its intervals hold the truth")
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from imgrank.api import Options, PathLike, pictures_of
+from imgrank.calls import Options, PathLike, pictures_of
 from imgrank.errors import UsageError
 from imgrank.estimates.found import Found, Reading, announce, estimator
 from imgrank.images import ImageFile, Skip
