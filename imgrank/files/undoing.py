@@ -258,7 +258,8 @@ class Back:
         """far: it may have another inode by now; but it is not another file of this operation that
         has the same size and time (a burst on a FAT card)."""
         another = any(
-            same(now, other.seen) and now.device == other.seen.device
+            (now.device, now.inode) == (other.seen.device, other.seen.inode)
+            and same(now, other.seen)
             for other in self.record.steps
             if now and other.seen and other.seen != planned.seen
         )
