@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from gallery_browser import (
@@ -78,15 +79,18 @@ def test_filter_by_label(open_page: Opener, tmp_path: Path) -> None:
 
 
 def test_several_criteria_stand_side_by_side_and_sort(open_page: Opener, tmp_path: Path) -> None:
-    tab = open_page(save(tmp_path, several(), CRITERIA))
+    quality, brightness, size = CRITERIA
+    criteria = (quality, replace(brightness, name="by brightness"), size)
+    tab = open_page(save(tmp_path, several(), criteria))
     tile = tab.locator(".tile").nth(1)
     assert tile.locator(".line").all_inner_texts() == [
         "2\np9.jpg",
         "quality\n2.00",
-        "brightness\n30.0",
+        "by brightness\n30.0",
         "size\n-",
     ]
-    tab.get_by_label("Show brightness below the pictures").uncheck()
+    switch = tab.get_by_label("Show by brightness below the pictures")
+    switch.uncheck()
     assert tile.locator(".line").all_inner_texts() == ["2\np9.jpg", "quality\n2.00", "size\n-"]
     orders = {
         "by rank": ["p10.jpg", "p9.jpg", "P1.jpg"],
@@ -98,6 +102,8 @@ def test_several_criteria_stand_side_by_side_and_sort(open_page: Opener, tmp_pat
     for label, expected in orders.items():
         order.select_option(label=label)
         assert shown(tab) == expected, label
+        # What pictures are put in the order of is written below them, and stays.
+        assert switch.is_checked() == (label != "by rank")
     order.select_option(label="by size")
     tab.get_by_role("button", name="Turn the order round").click()
     assert shown(tab) == ["p10.jpg", "P1.jpg", "p9.jpg"]  # without a value: last either way

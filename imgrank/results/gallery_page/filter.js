@@ -96,8 +96,9 @@ function fillOrders() {
     ["name", "by name"],
   ];
   criteria.forEach((criterion, c) => {
-    // With one criterion, its order is the rank's.
-    if (criteria.length > 1) options.splice(c + 1, 0, [String(c), `by ${criterion.name}`]);
+    // With one criterion, its order is the rank's. Most instructions begin with "by" themselves.
+    const text = criterion.name.startsWith("by ") ? criterion.name : `by ${criterion.name}`;
+    if (criteria.length > 1) options.splice(c + 1, 0, [String(c), text]);
   });
   byId("order").append(
     ...options.map(([value, text]) => make("option", { value, textContent: text })),
@@ -154,6 +155,7 @@ byId("label").addEventListener("change", () => {
 });
 byId("order").addEventListener("change", () => {
   state.order = byId("order").value;
+  showWritten(state.order);
   choose();
 });
 byId("reverse").addEventListener("click", () => {

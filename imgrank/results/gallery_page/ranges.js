@@ -56,13 +56,20 @@ function makeRange(c) {
 }
 
 function writtenSwitch(c) {
-  const box = make("input", { type: "checkbox", checked: state.written[c] });
+  const box = make("input", { type: "checkbox", id: `written-${c}`, checked: state.written[c] });
   box.setAttribute("aria-label", `Show ${criteria[c].name} below the pictures`);
   box.addEventListener("change", () => {
     state.written[c] = box.checked;
     layOut();
   });
   return make("label", { className: "quiet" }, box, " show");
+}
+
+/** What pictures are in the order of is written below them. */
+function showWritten(c) {
+  if (!(c in criteria)) return; // by rank, by name
+  state.written[c] = true;
+  byId(`written-${c}`).checked = true;
 }
 
 function makeBars(c) {
