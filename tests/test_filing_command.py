@@ -322,3 +322,10 @@ def test_levels(run: Run, tmp_path: Path, command: str) -> None:
     assert [image["to"] for image in images] == [row["to"] for row in rows(result)]
     planned = run(*given, "--dry-run", "-f", "jsonl").stdout.splitlines()
     assert {json.loads(line)["note"] for line in planned} == {"there already"}
+
+
+def test_nothing_shown_is_nothing_to_do_and_said(run: Run) -> None:
+    result = run("sort", "photos", BRIGHT, "--min", "1000000", "--copy-to", "best")
+    assert (result.exit_code, rows(result)) == (0, [])
+    assert "nothing to do: no pictures are shown, so none were copied\n" in result.stderr
+    assert not Path("best").exists()

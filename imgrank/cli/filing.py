@@ -68,6 +68,8 @@ def _say(plan: Plan, outcome: Outcome, reporter: Reporter) -> None:
         reporter.notify(f"{_done(plan, outcome.done)}; `imgrank undo` takes it back")
     elif plan.there and not failed:
         reporter.notify(f"nothing to do: {_there(plan)}")
+    elif not failed and not plan.refused:
+        reporter.notify(f"nothing to do: no pictures are shown, so none were {DONE[plan.verb]}")
 
 
 def _complain(lines: Sequence[str]) -> None:

@@ -100,12 +100,14 @@ class Journal:
         path = folder / f"{started:%Y%m%d-%H%M%S}-{name}.jsonl"
         record = Record([*plan.folders], planned(plan.steps), complete=True)
         try:
+            missing = [each for each in (folder, *folder.parents) if not each.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             journal = cls(path, os.O_EXCL | os.O_CREAT, record)
             try:
                 _write(journal._file, _plan_lines(path.stem, started, plan, command, record))
                 journal.sync()
-                disk.sync_folder(folder)
+                for each in (folder, *(new.parent for new in missing)):
+                    disk.sync_folder(each)
             except BaseException:
                 journal.close()
                 path.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ def finish(operation: Operation, progress: Progress | None = None) -> Outcome:
         record = journal.record
         if record.undone or record.taken_back is not None:
             raise UsageError(
-                f"{operation.id} was taken back, so it cannot be finished; "
+                f"{operation.id} was taken back in part, so it cannot be finished; "
                 f"`imgrank undo {operation.id}` takes back what is left of it."
             )
         work = _Work(journal, progress)

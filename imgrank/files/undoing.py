@@ -133,6 +133,9 @@ class Back:
         self.id, self.record, self.journal = id_, record, journal
         self.remade: list[Path] = []
         moves = [(i, p.step) for i, p in enumerate(record.steps) if p.step.action == "move"]
+        self._seen: dict[tuple[int, int], list[Seen]] = {}  # files of the plan, as they were
+        for seen in (planned.seen for planned in record.steps if planned.seen):
+            self._seen.setdefault((seen.device, seen.inode), []).append(seen)
         self._leaves = {step.source: i for i, step in moves}
         self._comes = {step.target: i for i, step in moves}
         self._would: dict[Path, Seen | None] = {}
@@ -257,11 +260,9 @@ class Back:
     def _is_here(self, now: Seen | None, arrived: Seen | None, planned: Planned, far: bool) -> bool:
         """far: it may have another inode by now; but it is not another file of this operation that
         has the same size and time (a burst on a FAT card)."""
+        key = (now.device, now.inode) if now else (-1, -1)
         another = any(
-            (now.device, now.inode) == (other.seen.device, other.seen.inode)
-            and same(now, other.seen)
-            for other in self.record.steps
-            if now and other.seen and other.seen != planned.seen
+            same(now, other) for other in self._seen.get(key, ()) if other != planned.seen
         )
         return not another and same(now, arrived, moved=far)
 

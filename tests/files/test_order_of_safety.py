@@ -72,6 +72,7 @@ def test_the_plan_is_on_the_drive_before_the_first_change(folders: Place, events
     assert do(plan, folders).failed == []
     (journal,) = folders.journals.glob("*.jsonl")
     first = events.index(("mkdir", folders.near / "new"))
+    assert events.index(("fsync", folders.journals.parent.stat().st_ino)) < first
     assert events.index(("fsync", journal.stat().st_ino)) < first
     assert events.index(("fsync", folders.journals.stat().st_ino)) < first
 
