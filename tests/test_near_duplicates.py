@@ -17,6 +17,7 @@ from imgrank.api import Ranking
 from imgrank.data.near_duplicates import PAN, framed, made
 from imgrank.errors import UsageError
 from imgrank.rankers.source import BackboneSource
+from imgrank.results.bursts import ALIKE
 
 QUALITY = "by image quality"
 GROUPS = [
@@ -172,3 +173,7 @@ def test_the_formats_have_fields_for_it(run: Run) -> None:
 def test_a_wrong_word_is_refused_before_any_work() -> None:
     with pytest.raises(UsageError, match="is not 'keep-best' or 'group'"):
         sort(PHOTOS, QUALITY, near_duplicates="best")
+
+
+def test_the_help_names_the_usual_level(run: Run) -> None:
+    assert f"the usual {ALIKE:g}" in " ".join(run("sort", "--help").stdout.split())

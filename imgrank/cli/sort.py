@@ -80,7 +80,7 @@ def sort(
 
     Near-duplicates are copies, crops, small shifts, another exposure or size of a picture, and, of
     one camera within 3 seconds by EXIF, whatever looks much the same. LEVEL, 0.5 to 1, says how
-    alike they must be: keep-best:0.7 leaves out less than the usual 0.65. A picture is only left
+    alike they must be: keep-best:0.75 leaves out less than the usual 0.65. A picture is only left
     out for a better one that it is itself near, and its file stays where it is. --reverse, --min,
     --max and --top come after.
 
