@@ -195,3 +195,13 @@ def test_an_operation_of_a_later_imgrank_is_not_passed_over(
     assert result.stderr.startswith("left out: ")
     assert run(earlier).exit_code == 0
     assert not src.with_name("copy").exists()
+
+
+def test_copies_that_are_gone_already_are_not_counted(run: Run, do: Do, src: Path) -> None:
+    name = do("copy", "copy")
+    for copy in src.with_name("copy").iterdir():
+        copy.unlink()
+    assert run("--dry-run").stderr == f"nothing is left to take back of {name}\n"
+    assert run().stderr == f"nothing is left to take back of {name}\n"
+    assert listed(run) == ["taken back"]
+    assert not src.with_name("copy").exists()

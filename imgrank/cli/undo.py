@@ -154,6 +154,9 @@ def _take_back(
 
 def _say(operation: Operation, found: TakenBack, notices: shared.Notices, dry_run: bool) -> None:
     count = len(found.undone)
+    if not count and not found.refused:
+        notices.notify(f"nothing is left to take back of {operation.id}")
+        return
     if dry_run:
         notices.notify(f"would have {_taken(operation, count)}; nothing was changed")
         return
