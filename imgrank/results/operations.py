@@ -33,20 +33,12 @@ from typing import BinaryIO, TextIO
 from imgrank.files.journal import Operation
 from imgrank.files.plan import Step
 from imgrank.files.undoing import TakenBack
-from imgrank.results.sink import (
-    Format,
-    Sink,
-    Value,
-    table_width,
-    write_document,
-    write_lines,
-    write_table,
-)
+from imgrank.results.changes import Change, write_changes
+from imgrank.results.sink import Format, Sink, Value, table_width, write_lines, write_table
 
 __all__ = ["write_operations", "write_taken_back"]
 
 LISTED = ["id", "time", "what", "files", "state", "target", "command"]
-FIELDS = ["action", "from", "to", "note"]
 
 
 def write_operations(
@@ -93,34 +85,20 @@ def write_taken_back(
     width: int | None = None,
 ) -> None:
     """In one of `FORMATS`: what was taken back, then what was left."""
-    sink = Sink(stream)
+    described = {
+        "id": operation.id,
+        "time": operation.time,
+        "what": operation.verb,
+        "target": None if operation.target is None else str(operation.target),
+    }
     rows = [_row(step) for step in found.undone]
     rows += [_row(step, why) for step, why in found.refused]
-    if format == "paths":
-        sink.paths((Path(to) for _, _, to, _ in rows if to), nul)
-    elif format == "table":
-        body = [[text or "-" for text in row[:3]] + row[3:] for row in rows]
-        write_table(FIELDS, body, sink, table_width(stream, width))
-    elif format == "json" or format == "jsonl":
-        described = {
-            "id": operation.id,
-            "time": operation.time,
-            "what": operation.verb,
-            "target": None if operation.target is None else str(operation.target),
-        }
-        write_document("undo", described, map(_json, rows), format, sink, ())
-    else:
-        write_lines(FIELDS, rows, format, sink)
+    paths = (Path(row.target) for row in rows if row.target)
+    write_changes("undo", described, rows, paths, format, stream, nul=nul, width=width)
 
 
-def _row(step: Step, why: str | None = None) -> list[str]:
+def _row(step: Step, why: str | None = None) -> Change:
     moved = step.action == "move"
     action = "leave" if why is not None else "move" if moved else "remove"
     to = str(step.source) if moved and why is None else ""
-    return [action, str(step.target), to, why or ("" if step.picture else "companion")]
-
-
-def _json(row: Sequence[str]) -> str:
-    values = (row[0], row[1], row[2] or None, row[3])
-    members = zip(FIELDS, values, strict=True)
-    return ", ".join(f'"{name}": {json.dumps(value)}' for name, value in members)
+    return Change(action, str(step.target), to, why or ("" if step.picture else "companion"))

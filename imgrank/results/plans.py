@@ -15,23 +15,14 @@ pictures too; its fields are the same in every format:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import BinaryIO, TextIO
 
 from imgrank.files.plan import Plan, Step
-from imgrank.results.sink import (
-    Format,
-    Sink,
-    table_width,
-    write_document,
-    write_lines,
-    write_table,
-)
+from imgrank.results.changes import Change, write_changes
+from imgrank.results.sink import Format
 
 __all__ = ["write_plan"]
-
-NAMES = ["action", "from", "to", "note"]
 
 
 def write_plan(
@@ -43,46 +34,23 @@ def write_plan(
     width: int | None = None,
 ) -> None:
     """In one of `FORMATS`: what would be done, then what is there already, then what stays."""
-    sink = Sink(stream)
-    rows = _rows(plan)
-    if format == "paths":
-        targets = (step.target for step in (*plan.changes(), *plan.there))
-        sink.paths(map(plan.shown, targets), nul)
-    elif format == "table":
-        body = [[text or "-" for text in row[:3]] + [row.note] for row in rows]
-        write_table(NAMES, body, sink, table_width(stream, width), left=NAMES)
-    elif format == "json" or format == "jsonl":
-        described = {
-            "verb": plan.verb,
-            "target": None if plan.target is None else str(plan.target),
-            "folders": [str(folder) for folder in plan.folders],
-        }
-        write_document("plan", described, map(_json, rows), format, sink, ())
-    else:
-        write_lines(NAMES, rows, format, sink)
+    described = {
+        "verb": plan.verb,
+        "target": None if plan.target is None else str(plan.target),
+        "folders": [str(folder) for folder in plan.folders],
+    }
+    paths = (plan.shown(step.target) for step in (*plan.changes(), *plan.there))
+    write_changes("plan", described, _rows(plan), paths, format, stream, nul=nul, width=width)
 
 
-class _Row(NamedTuple):
-    action: str
-    source: str
-    target: str
-    note: str
-
-
-def _rows(plan: Plan) -> Iterator[_Row]:
-    def row(step: Step, *notes: str) -> _Row:
+def _rows(plan: Plan) -> Iterator[Change]:
+    def row(step: Step, *notes: str) -> Change:
         said = ", ".join([*([] if step.picture else ["companion"]), *notes])
-        return _Row(step.action, str(plan.shown(step.source)), str(plan.shown(step.target)), said)
+        return Change(step.action, str(plan.shown(step.source)), str(plan.shown(step.target)), said)
 
     for step in plan.changes():
         yield row(step)
     for step in plan.there:
         yield row(step, "there already")
     for skip in plan.refused:
-        yield _Row("stay", str(skip.path), "", skip.reason)
-
-
-def _json(row: _Row) -> str:
-    values = (row.action, row.source, row.target or None, row.note)
-    members = zip(NAMES, values, strict=True)
-    return ", ".join(f'"{name}": {json.dumps(value)}' for name, value in members)
+        yield Change("stay", str(skip.path), "", skip.reason)
