@@ -253,9 +253,19 @@ class Back:
             return True
         if at_source and (done is None or double or not at_target):
             return False
-        if not planned.first and done is None and old is None:
-            return False  # an earlier step has not even brought it here
+        if not planned.first and old is None and (done is None or self._went_back(source)):
+            return False  # an earlier step has not brought it here, or was taken back, too
         raise Refused(_lost(planned, old, now, at_target, done))
+
+    def _went_back(self, source: Path) -> bool:
+        """Whether the step that brought a file there was taken back. Then this one was before it,
+        though a full disk may have had no room for its line."""
+        earlier = self._comes[source]
+        planned = self.record.steps[earlier]
+        back = "copies back" in self.record.uses
+        return earlier in self.record.undone or same(
+            self._look(planned.step.source), planned.seen, moved=back
+        )
 
     def _is_here(self, now: Seen | None, arrived: Seen | None, planned: Planned, far: bool) -> bool:
         """far: it may have another inode by now; but it is not another file of this operation that
