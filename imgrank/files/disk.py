@@ -20,7 +20,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imgrank.files.identity import Seen
@@ -159,12 +159,12 @@ def _cleaned(part: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _tolerant(more: Container[int] = ()) -> Iterator[None]:
+def _tolerant() -> Iterator[None]:
     """Not every file system keeps owners, modes, attributes; a copy without them is a copy."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _MAY_NOT and error.errno not in more:
+        if error.errno not in _MAY_NOT:
             raise
 
 
@@ -215,8 +215,8 @@ def _dress(
     if hasattr(os, "listxattr"):
         with _tolerant():
             for name in os.listxattr(outof):
-                with _tolerant(_TOO_LARGE):
-                    os.setxattr(into, name, os.getxattr(outof, name))
+                with _tolerant():
+                    _attribute(outof, into, name, own)
     if own and hasattr(os, "fchown"):
         with _tolerant():
             os.fchown(into, found.st_uid, found.st_gid)
@@ -226,6 +226,17 @@ def _dress(
     with _tolerant():
         at = into if os.utime in os.supports_fd else part
         os.utime(at, ns=(found.st_atime_ns, modified))
+
+
+def _attribute(outof: int, into: int, name: str, needed: bool) -> None:
+    """needed: the original will go, and the attribute with it."""
+    try:
+        os.setxattr(into, name, os.getxattr(outof, name))
+    except OSError as error:
+        if error.errno not in _TOO_LARGE:
+            raise
+        if needed:
+            raise OSError(errno.E2BIG, "an attribute of it has no room there") from error
 
 
 def _digest(path: Path) -> bytes:

@@ -190,7 +190,7 @@ def test_an_original_that_changes_after_it_was_compared_stays(
 
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="has no extended attributes")
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.E2BIG])
-def test_an_attribute_that_has_no_room_is_done_without(
+def test_an_attribute_that_has_no_room_is_done_without_by_a_copy_only(
     photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def refuse(*_: object) -> None:
@@ -201,6 +201,9 @@ def test_an_attribute_that_has_no_room_is_done_without(
     monkeypatch.setattr(os, "setxattr", refuse)
     disk.copy(photo, tmp_path / "b.jpg", tmp_path / ".part")
     assert facts(tmp_path / "b.jpg") == facts(photo)
+    with pytest.raises(OSError, match="an attribute of it has no room there"):
+        disk.move_across(photo, tmp_path / "c.jpg", tmp_path / ".part")
+    assert names(tmp_path) == ["a.jpg", "b.jpg"]  # it stays, with its attributes
 
 
 def test_a_long_name_has_a_short_part(tmp_path: Path) -> None:
