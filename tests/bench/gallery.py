@@ -10,16 +10,15 @@ are measured while the page is scrolled by 90 pixels a frame, and by a 600th of 
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 import tempfile
 import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from PIL import Image, ImageOps
 from playwright.sync_api import Page as Tab
 
+from imgrank.images.thumbnail import Thumbnail, Wanted, thumbnails
 from imgrank.results.page import Criterion, Page, Picture, write_page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "results"))
@@ -62,22 +61,21 @@ def shots(folder: Path, wanted: int, side: int) -> list[Picture]:
     files = sorted(folder.rglob("*.jpg"))[:wanted]
     if not files:
         raise SystemExit(f"{folder}: no JPEGs")
-    made = []
-    for file in files:
-        with Image.open(file) as image:
-            image.draft("RGB", (side * 2, side * 2))
-            small = ImageOps.exif_transpose(image).convert("RGB")
-        small.thumbnail((side, side))
-        stream = io.BytesIO()
-        small.save(stream, "WEBP", quality=75)
-        made.append((file, stream.getvalue(), small.size))
+    made = [
+        (file, found)
+        for file, found in zip(
+            files, thumbnails([Wanted(file, side, side) for file in files], threads=2), strict=True
+        )
+        if isinstance(found, Thumbnail)
+    ]
     return [
         Picture(
-            *(file.name, str(file), file.absolute().as_uri(), data, *size, i + 1, 50.0),
+            *(file.name, str(file), file.absolute().as_uri(), found.webp),
+            *(found.width, found.height, i + 1, 50.0),
             values=(float(wanted - i), float(i % 97)),
             texts=(f"{wanted - i}", f"{i % 97}"),
         )
-        for i, (file, data, size) in enumerate(islice(cycle(made), wanted))
+        for i, (file, found) in enumerate(islice(cycle(made), wanted))
     ]
 
 
