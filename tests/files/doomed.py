@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 
 from faults import Fault, Trouble
-from imgrank.files.operation import carry_out
-from imgrank.files.planning import make_plan
 
+from imgrank.files.operation import carry_out
 from imgrank.files.plan import Entry, Wish
+from imgrank.files.planning import make_plan
 
 
 class Killed(Trouble):

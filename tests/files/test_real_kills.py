@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from faults import Fault, Trouble
-from imgrank.files.operation import carry_out
-from imgrank.files.planning import make_plan
 from promises import Place, crosses, nothing_lost, place, same, undo
 from trees import Case, Node
+
+from imgrank.files.operation import carry_out
+from imgrank.files.planning import make_plan
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 
