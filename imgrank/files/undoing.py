@@ -253,7 +253,8 @@ class Back:
             return True
         if at_source and (done is None or double or not at_target):
             return False
-        if not planned.first and old is None and (done is None or self._went_back(source)):
+        nowhere = not (at_source or at_target or planned.first)
+        if nowhere and (done is None or (old is None and self._went_back(source))):
             return False  # an earlier step has not brought it here, or was taken back, too
         raise Refused(_lost(planned, old, now, at_target, done))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from imgrank.errors import DataError, UsageError
+from imgrank.files import disk
 from imgrank.files.journal import Journal, Operation, operations
 from imgrank.files.operation import carry_out, finish
 from imgrank.files.plan import Action, Plan, Step, Verb
@@ -222,6 +224,28 @@ def test_a_cycle_is_back_though_lines_of_its_undo_are_missing(
     operation.path.write_text("".join(kept))
     found = take_back(operation)
     assert (found.undone, found.refused) == ([], [])
+    assert place.look() == before
+
+
+def test_a_name_claimed_for_a_cycle_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerFailure(BaseException):
+        """Between the claim of a name and the rename that would replace it."""
+
+    def fail(*_: object) -> None:
+        raise PowerFailure
+
+    before = place.look()
+    a, b, between = place.src / "a", place.src / "b", place.src / ".between"
+    steps = [Step("move", a, between, 0), Step("move", b, a, 1), Step("move", between, b, 0)]
+    monkeypatch.setattr(disk, "_rename_exclusive", lambda *_: errno.EINVAL)  # as on NFS
+    with monkeypatch.context() as power:
+        power.setattr(disk, "_check", fail)
+        with pytest.raises(PowerFailure):
+            carry_out(Plan("rename", None, (), steps), place.journals, "imgrank sort")
+    assert between.read_bytes() == b""
+    assert take_back(place.operation()).refused == []
     assert place.look() == before
 
 
