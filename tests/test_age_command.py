@@ -8,15 +8,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import Run, command_line
 from face_pictures import BLUE, GREEN, RED, PaintedFaces, painted
 from rank_checkpoints import AGES, rank_checkpoint
 
@@ -24,7 +24,6 @@ import imgrank
 import imgrank.estimates.age as ages
 import imgrank.images.faces as faces
 import imgrank.pipeline as pipeline
-from imgrank.cli import main
 from imgrank.cli.age import age as command
 from imgrank.errors import CheckpointError, MissingExtra, UsageError
 from imgrank.rankers.l2rclip import L2RCLIPRanker
@@ -32,7 +31,6 @@ from imgrank.rankers.load import load_ranker
 from imgrank.results.estimate import Estimate
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +47,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> PaintedFaces:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object, stdin: bytes = b"") -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", "age", *map(str, arguments)])
-        return CliRunner().invoke(click.Command("imgrank", callback=main), [], input=stdin)
-
-    return call
+    return command_line(monkeypatch, "age")
 
 
 @pytest.fixture

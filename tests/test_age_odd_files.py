@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command_line import Run, command_line
 from face_pictures import RED, PaintedFaces, painted
 from PIL import Image
 from rank_checkpoints import rank_checkpoint
 
 import imgrank
 import imgrank.estimates.age as ages
-from imgrank.cli import main
 from imgrank.errors import NothingReadable, UsageError
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +30,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object, stdin: bytes = b"") -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", "age", *map(str, arguments)])
-        return CliRunner().invoke(click.Command("imgrank", callback=main), [], input=stdin)
-
-    return call
+    return command_line(monkeypatch, "age")
 
 
 @pytest.fixture

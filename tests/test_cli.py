@@ -10,32 +10,25 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import Run, command_line
 from PIL import Image
 
-from imgrank.cli import cli, main
+from imgrank.cli import cli
 
 REPOSITORY = Path(__file__).parents[1]
 PHOTOS = REPOSITORY / "examples" / "photos"
-Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line through the real entry point, exit status included."""
-
-    def call(*arguments: str, stdin: bytes = b"") -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", *arguments])
-        command = click.Command("imgrank", callback=main)
-        return CliRunner().invoke(command, [], input=stdin)
-
-    return call
+    return command_line(monkeypatch)
 
 
 @pytest.fixture

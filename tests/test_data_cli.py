@@ -6,20 +6,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner, Result
+from command_line import Run, command_line
 from PIL import Image
 
-from imgrank.cli import main
 from imgrank.data.catalogue import CATALOGUE, about
 from imgrank.data.check import check, unreadable_pictures
 from imgrank.images.reading import Unreadable
 
-Run = Callable[..., Result]
 TABLE = (
     "filepath,category,count\nimages/1.jpg,cat,2\nimages/1.jpg,wine glass,1\nimages/2.jpg,cat,3\n"
     "images/3.jpg,skis,12\n"
@@ -28,13 +24,7 @@ TABLE = (
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line through the real entry point, exit status included."""
-
-    def call(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", "data", *arguments])
-        return CliRunner().invoke(click.Command("imgrank", callback=main), [])
-
-    return call
+    return command_line(monkeypatch, "data")
 
 
 @pytest.fixture

@@ -9,21 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import Run, command_line
 from PIL import ExifTags, Image
 from rank_checkpoints import DECADES, LEVELS, NAMES, rank_checkpoint
 
 import imgrank
 import imgrank.pipeline as pipeline
-from imgrank.cli import main
 from imgrank.errors import NothingReadable, UsageError
 from imgrank.rankers.levels import Calibration
 from imgrank.rankers.load import load_ranker
@@ -32,7 +30,6 @@ from imgrank.results.estimate import Estimate
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 CALIBRATION = Calibration(2.0, 0.2, 0.7, 0.8, "a test").to_dict()
 OLD = {"monochrome": True, "chroma": 9.5, "on": "prints of a test"}
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +46,7 @@ def beauty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object, stdin: bytes = b"") -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", *map(str, arguments)])
-        return CliRunner().invoke(click.Command("imgrank", callback=main), [], input=stdin)
-
-    return call
+    return command_line(monkeypatch)
 
 
 @pytest.fixture

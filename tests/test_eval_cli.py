@@ -7,19 +7,18 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import Run, command_line
 from model_folders import put
 from PIL import Image
 
 from imgrank import score
-from imgrank.cli import main
 from imgrank.data import catalogue
 from imgrank.data.labelled import About, Labelled, Labels, ReadOptions
 from imgrank.evaluate.metrics import srcc
@@ -27,18 +26,11 @@ from imgrank.models.checkpoint import CARD, CONFIG, WEIGHTS
 
 RATINGS = Path(__file__).parents[1] / "examples" / "ratings.csv"
 GREYS = [200, 30, 120, 60, 250, 90]
-Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line through the real entry point, exit status included."""
-
-    def call(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", "eval", *map(str, arguments)])
-        return CliRunner().invoke(click.Command("imgrank", callback=main), [])
-
-    return call
+    return command_line(monkeypatch, "eval")
 
 
 def table(folder: Path, values: Sequence[float], instruction: str = "brightness") -> Path:

@@ -8,38 +8,27 @@ import io
 import json
 import os
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import Run, command_line
 from face_pictures import GREEN, RED, PaintedFaces, painted
 from PIL import Image
 from rank_checkpoints import rank_checkpoint
 
 import imgrank.estimates.age as ages
-from imgrank.cli import main
 from imgrank.files import disk
 from imgrank.files.journal import operations
 from imgrank.files.undoing import take_back
 from imgrank.settings import load_settings
 
-Run = Callable[..., Result]
 BRIGHT = "by brightness"
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line through the real entry point, exit status included."""
-
-    def call(*arguments: str, stdin: bytes = b"") -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", *arguments])
-        command = click.Command("imgrank", callback=main)
-        return CliRunner().invoke(command, [], input=stdin)
-
-    return call
+    return command_line(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -6,32 +6,21 @@ import io
 import json
 import re
 import resource
-import sys
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner, Result
+from command_line import Run, command_line
 from PIL import Image
 
-from imgrank.cli import main
 from imgrank.results import page as page_module
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line through the real entry point, exit status included."""
-
-    def call(*arguments: str, stdin: bytes = b"") -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", *arguments])
-        return CliRunner().invoke(click.Command("imgrank", callback=main), [], input=stdin)
-
-    return call
+    return command_line(monkeypatch)
 
 
 @pytest.fixture

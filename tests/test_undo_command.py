@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner, Result
+from command_line import Run, command_line
 
-from imgrank.cli import main
 from imgrank.files.journal import operations
 from imgrank.files.operation import carry_out
 from imgrank.files.plan import Action, Plan, Step, Verb
 
-Run = Callable[..., Result]
 Do = Callable[..., str]
 NAMES = ("a.jpg", "b.jpg", "line\nbreak.jpg")
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["imgrank", "undo", *arguments])
-        return CliRunner().invoke(click.Command("imgrank", callback=main), [])
-
-    return call
+    return command_line(monkeypatch, "undo")
 
 
 @pytest.fixture

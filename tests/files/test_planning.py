@@ -14,13 +14,7 @@ from imgrank.files.checking import check
 from imgrank.files.plan import Entry, Wish
 from imgrank.files.planning import make_plan
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("here")
 
 
 # ---- names ---------------------------------------------------------------------------------------

@@ -10,13 +10,7 @@ from planned import COPY, LINK, NUMBERED, RENAME, do, files, make, pairs, plan
 from imgrank.files.plan import Entry, Wish
 from imgrank.files.planning import make_plan
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("here")
 
 
 # ---- again ---------------------------------------------------------------------------------------

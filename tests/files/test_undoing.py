@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,18 +58,6 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-@pytest.fixture
-def far() -> Iterator[Path]:
-    """A folder on another file system."""
-    root = Path("/dev/shm")
-    if not root.is_dir() or not os.access(root, os.W_OK):
-        pytest.skip("there is no other file system to write to")
-    folder = root / f"imgrank-undoing-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
 
 
 def forget(operation: Operation, *kinds: str) -> None:

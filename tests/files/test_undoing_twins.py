@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +18,6 @@ from imgrank.files.undoing import take_back
 
 class PowerFailure(BaseException):
     """Ends the process where it stands."""
-
-
-@pytest.fixture
-def far() -> Iterator[Path]:
-    """A folder on another file system."""
-    root = Path("/dev/shm")
-    if not root.is_dir() or not os.access(root, os.W_OK):
-        pytest.skip("there is no other file system to write to")
-    folder = root / f"imgrank-twins-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
 
 
 def write(path: Path, text: str) -> Path:
