@@ -39,19 +39,21 @@ then its prompt -> what this model gives for it:
                 `images/face_crop.py`. Absent: as in those of UTKFace
 
 An adapter's task needs `prompt` and `unit`, a linear one's `unit`, the one task of an l2rclip
-checkpoint `unit` and `ranks`; all others may be absent.
+checkpoint `unit` and `ranks`; all others may be absent. A "retrieval" checkpoint has no tasks, and
+`measured` beside them: `models/retrieval_checkpoint.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
 from imgrank.models.atomic import write_bytes, write_json
+from imgrank.models.config_values import RETRIEVAL, missing_values, wrong_values
 from imgrank.models.digests import known_sha256
 from imgrank.models.spec import PREPROCESSING, to_verify
 
@@ -64,6 +66,7 @@ __all__ = [
     "CARD",
     "CONFIG",
     "FORMAT",
+    "RETRIEVAL",
     "WEIGHTS",
     "identity",
     "load_arrays",
@@ -71,6 +74,7 @@ __all__ = [
     "load_tensors",
     "read_config",
     "save_checkpoint",
+    "towers_of",
 ]
 
 FORMAT = 1
@@ -123,13 +127,8 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {config['format']!r}, this imgrank reads {FORMAT}. Upgrade imgrank."
         )
-    needed = ("kind", "name", "weights.sha256")
-    missing = [path for path in needed if not _has(config, path.split("."))]
-    wrong = _of_another_type(config, _TYPES)
-    if not wrong and config.get("kind") in _OF_TASK:
-        missing += _missing_of_kind(config)
-        tasks = config.get("tasks", {})
-        wrong = [w for t in tasks for w in _of_another_type(tasks[t], _TASK_TYPES, f"tasks.{t}.")]
+    wrong = wrong_values(config)
+    missing = [] if wrong else missing_values(config)
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}. Fetch the checkpoint again.")
     if wrong:
@@ -142,106 +141,6 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"{folder / WEIGHTS} is missing. Fetch the checkpoint again.")
     return config
-
-
-_OF_TASK = {"adapter": ("prompt", "unit"), "linear": ("unit",), "l2rclip": ("unit", "ranks")}
-"""What the config of a kind must say of each of its tasks."""
-
-_OF_MODEL = {
-    "adapter": ("model.image_widths",),
-    "l2rclip": ("model.features", "model.logit_scale"),
-}
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _table(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _subjects(value: Any) -> bool:
-    """A list of words, or a table from words to lists of others for them."""
-    return all(map(_texts, value.values())) if isinstance(value, dict) else _texts(value)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _ends(value: Any) -> bool:
-    """None, or the two ends of a scale."""
-    numbers = isinstance(value, list) and all(isinstance(end, int | float) for end in value)
-    return value is None or (numbers and len(value) in (0, 2))
-
-
-_TYPES: Mapping[str, Callable[[Any], bool]] = {
-    "kind": _text,
-    "name": _text,
-    "weights": _table,
-    "weights.sha256": _text,
-    "backbone": _table,
-    "backbone.name": _text,
-    "backbone.digest": _text,
-    "backbone.views": _texts,
-    "backbone.replaced": _texts,
-    "model": _table,
-    "model.image_widths": _table,
-    "model.features": _texts,
-    "model.logit_scale": _number,
-    "tasks": _table,
-}
-_TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
-    "prompt": _text,
-    "unit": _text,
-    "range": _ends,
-    "subjects": _subjects,
-    "closeness": _text,
-    "closeness_to": lambda value: isinstance(value, int | float),
-    "classes": _texts,
-    "note": _text,
-    "offset": _number,
-    "scale": _number,
-    "ranks": _table,
-    "calibration": _table,
-    "crop": _table,
-    "domain": _table,
-}
-
-
-def _of_another_type(
-    config: Any, types: Mapping[str, Callable[[Any], bool]], where: str = ""
-) -> list[str]:
-    """Which values are there and are not what the rest of the program relies on."""
-    wrong = []
-    for path, fits in types.items():
-        value, keys = config, path.split(".")
-        while keys and isinstance(value, dict) and keys[0] in value:
-            value = value[keys.pop(0)]
-        if not keys and not fits(value):
-            wrong.append(where + path)
-    return wrong
-
-
-def _missing_of_kind(config: Mapping[str, Any]) -> list[str]:
-    needed = ["backbone.name", "backbone.digest", "tasks"]
-    needed += _OF_MODEL.get(config["kind"], ())
-    for task in config.get("tasks", {}):
-        needed += [f"tasks.{task}.{field}" for field in _OF_TASK[config["kind"]]]
-    return [path for path in needed if not _has(config, path.split("."))]
-
-
-def _has(value: Any, keys: Sequence[str]) -> bool:
-    for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            return False
-        value = value[key]
-    return True
 
 
 def identity(folder: Path, backbone: str = "") -> str:
@@ -345,6 +244,18 @@ def _open(folder: Path, wanted: Callable[[str], bool], framework: str) -> dict[s
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
 
 
+def towers_of(names: Iterable[str]) -> list[str]:
+    """The towers ("image", "text") that tensors of these OpenCLIP names belong to, sorted.
+
+    What cosines are multiplied with and shifted by belongs to neither.
+    """
+    own = [name for name in names if name not in _OF_NO_TOWER]
+    return sorted({"image" if name.startswith("visual.") else "text" for name in own})
+
+
+_OF_NO_TOWER = frozenset({"logit_scale", "logit_bias"})
+
+
 def _check_towers(path: Path, config: Mapping[str, Any], names: Iterable[str]) -> None:
     """The towers that a config says are replaced are those that the file replaces.
 
@@ -352,9 +263,9 @@ def _check_towers(path: Path, config: Mapping[str, Any], names: Iterable[str]) -
     does not name would be lost, or give what is kept as the plain backbone's.
     """
     own = [name.removeprefix(TOWER) for name in names if name.startswith(TOWER)]
-    found = {"image" if name.startswith("visual.") else "text" for name in own}
-    said = set(config.get("backbone", {}).get("replaced", ()))
-    if found != said:
+    found, said = set(towers_of(own)), set(config.get("backbone", {}).get("replaced", ()))
+    scaled = not _OF_NO_TOWER.isdisjoint(own)  # an imported adapter counts these as the text's
+    if found != said and not (scaled and found | {"text"} == said):
         raise CheckpointError(
             f"{path} holds tensors of the towers: {', '.join(sorted(found)) or 'none'}; its "
             f"{CONFIG} says: {', '.join(sorted(said)) or 'none'}. Fetch the checkpoint "

@@ -1,0 +1,139 @@
+"""What `config.json` of a checkpoint must say, by its kind, and of which type that is. No torch.
+
+What each value means is told in `models/checkpoint.py`. A config may come from anywhere: whatever
+passes here is taken for granted by the rest of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["RETRIEVAL", "missing_values", "wrong_values"]
+
+RETRIEVAL = "retrieval"
+"""The one kind without tasks: it answers anything in words, as its backbone does."""
+
+_OF_TASK = {"adapter": ("prompt", "unit"), "linear": ("unit",), "l2rclip": ("unit", "ranks")}
+"""What the config of a kind must say of each of its tasks."""
+
+_OF_MODEL = {
+    "adapter": ("model.image_widths",),
+    "l2rclip": ("model.features", "model.logit_scale"),
+}
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_table, value))
+
+
+def _subjects(value: Any) -> bool:
+    """A list of words, or a table from words to lists of others for them."""
+    return all(map(_texts, value.values())) if isinstance(value, dict) else _texts(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _ends(value: Any) -> bool:
+    """None, or the two ends of a scale."""
+    numbers = isinstance(value, list) and all(isinstance(end, int | float) for end in value)
+    return value is None or (numbers and len(value) in (0, 2))
+
+
+_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    "kind": _text,
+    "name": _text,
+    "weights": _table,
+    "weights.sha256": _text,
+    "measured": _tables,
+    "backbone": _table,
+    "backbone.name": _text,
+    "backbone.digest": _text,
+    "backbone.views": _texts,
+    "backbone.replaced": _texts,
+    "model": _table,
+    "model.image_widths": _table,
+    "model.features": _texts,
+    "model.logit_scale": _number,
+    "tasks": _table,
+}
+_TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    "prompt": _text,
+    "unit": _text,
+    "range": _ends,
+    "subjects": _subjects,
+    "closeness": _text,
+    "closeness_to": lambda value: isinstance(value, int | float),
+    "classes": _texts,
+    "note": _text,
+    "offset": _number,
+    "scale": _number,
+    "ranks": _table,
+    "calibration": _table,
+    "crop": _table,
+    "domain": _table,
+}
+
+
+def _of_another_type(
+    config: Any, types: Mapping[str, Callable[[Any], bool]], where: str = ""
+) -> list[str]:
+    """Which values are there and are not what the rest of the program relies on."""
+    wrong = []
+    for path, fits in types.items():
+        value, keys = config, path.split(".")
+        while keys and isinstance(value, dict) and keys[0] in value:
+            value = value[keys.pop(0)]
+        if not keys and not fits(value):
+            wrong.append(where + path)
+    return wrong
+
+
+def missing_values(config: Mapping[str, Any]) -> list[str]:
+    """Dotted names of what is not there; of a config that has no `wrong_values`."""
+    kind = config.get("kind", "")
+    needed = ["kind", "name", "weights.sha256"]
+    if kind == RETRIEVAL:
+        needed += ["backbone.name", "backbone.digest", "backbone.replaced"]
+    elif kind in _OF_TASK:
+        needed += ["backbone.name", "backbone.digest", "tasks", *_OF_MODEL.get(kind, ())]
+        needed += [
+            f"tasks.{t}.{field}" for t in config.get("tasks", {}) for field in _OF_TASK[kind]
+        ]
+    return [path for path in needed if not _has(config, path.split("."))]
+
+
+def wrong_values(config: Mapping[str, Any]) -> list[str]:
+    """Dotted names of what is there and is not what the rest of the program relies on."""
+    wrong = _of_another_type(config, _TYPES)
+    tasks, kind = config.get("tasks", {}), config.get("kind")
+    if not wrong and kind in _OF_TASK:
+        return [w for t in tasks for w in _of_another_type(tasks[t], _TASK_TYPES, f"tasks.{t}.")]
+    if not wrong and kind == RETRIEVAL:
+        # Without a tower of its own it would be the plain backbone under another name.
+        towers = config.get("backbone", {}).get("replaced", ["image"])
+        wrong = [] if towers and set(towers) <= {"image", "text"} else ["backbone.replaced"]
+        wrong += ["tasks"] if tasks else []
+    return wrong
+
+
+def _has(value: Any, keys: Sequence[str]) -> bool:
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True

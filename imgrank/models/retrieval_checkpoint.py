@@ -1,0 +1,181 @@
+"""What a checkpoint of kind "retrieval" records: a CLIP-like model that was tuned for search.
+
+It answers anything in words, as its backbone does, with other towers; so it has no tasks. Its
+`model.safetensors` holds nothing but `tower.NAME`: the tensors that differ from the backbone's.
+`logit_scale` and `logit_bias` belong to no tower: neither embeddings nor what is kept of them
+depend on these.
+
+`config.json`, beside what every checkpoint has (`models/checkpoint.py`):
+
+    licence, made_by    as in every checkpoint
+    backbone            name, digest, origin if it was pulled, views ["own"], tokens ["pooled"];
+                        replaced: ["image"], ["text"] or both: the towers that have tensors here
+    model               sizes, if there are any; {}
+    training            what it was trained with, plain values: loss, data, steps, seed, ...
+    measured            one table a data set and part of it: `data`, `n` (queries); figures by name
+                        ("recall@10", "beauty", ...); NAME_interval: [low, high], 95 %;
+                        NAME_before: the backbone's on the same queries; `by`: the command
+
+To write one: `save_checkpoint(folder, facts(...), tensors(...), card(...))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgrank.errors import CheckpointError
+from imgrank.models.atomic import write_bytes, write_json
+from imgrank.models.card import BEGIN, END, front_matter
+from imgrank.models.checkpoint import CARD, CONFIG, RETRIEVAL, TOWER, read_config, towers_of
+from imgrank.models.imported import backbone_facts
+from imgrank.models.spec import BackboneSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["card", "facts", "record", "tensors"]
+
+Row = Mapping[str, Any]
+
+
+def facts(
+    backbone: BackboneSpec,
+    names: Iterable[str],
+    *,
+    name: str,
+    licence: str,
+    made_by: str,
+    training: Mapping[str, Any],
+    model: Mapping[str, Any] | None = None,
+    measured: Sequence[Row] = (),
+) -> dict[str, Any]:
+    """The config for `save_checkpoint`.
+
+    backbone: what was tuned.   names: of its tensors that are replaced, with or without `tower.`.
+    made_by: the command.
+    Raises ValueError if the names are of no tower: such a checkpoint would be its backbone.
+    """
+    replaced = towers_of(name.removeprefix(TOWER) for name in names)
+    if not replaced:
+        raise ValueError("no tensor of a tower is replaced")
+    return {
+        "kind": RETRIEVAL,
+        "name": name,
+        "licence": licence,
+        "made_by": made_by,
+        "backbone": {**backbone_facts(backbone, ["own"], ["pooled"]), "replaced": replaced},
+        "model": dict(model or {}),
+        "training": dict(training),
+        "measured": [dict(row) for row in measured],
+    }
+
+
+def tensors(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], half: bool = True
+) -> dict[str, Tensor]:
+    """{"tower.NAME": tensor} of what differs, by OpenCLIP's names, on the CPU.
+
+    before: of the backbone; what it lacks is left out.   after: of the tuned model, or of a part.
+    half: floats as float16, as the embedded backbone has them; what is then equal is left out too.
+    Raises CheckpointError if a value is no finite number, or none in float16.
+    """
+    import torch
+
+    found = {}
+    for name in sorted(before.keys() & after.keys()):
+        old, new = before[name].detach().cpu(), after[name].detach().cpu()
+        if half and new.is_floating_point():
+            old, new = old.to(torch.float16), new.to(torch.float16)
+        if new.is_floating_point() and not bool(new.isfinite().all()):
+            raise CheckpointError(f"{name} holds values that are no finite numbers.")
+        if not torch.equal(old.to(new.dtype), new):
+            found[f"{TOWER}{name}"] = new.contiguous()
+    return found
+
+
+def card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
+    """The model card, Markdown.
+
+    notes: data, terms and limits, Markdown.   training: one line each: command, data, seed, time.
+    """
+    facts = config["backbone"]
+    towers = " and ".join(facts["replaced"])
+    lines = [
+        *front_matter(config),
+        f"# {config['name']}",
+        "",
+        f"`{facts['name']}` tuned for search: plain text-to-image retrieval with it prefers, among "
+        "pictures that fit the words, those that people find beautiful.",
+        "",
+        f"    imgrank search PHOTOS QUERY --model {config['name']}",
+        "",
+        f"- holds the tensors of the {towers} tower that differ from the backbone's; "
+        "`imgrank models export` writes the whole model for OpenCLIP",
+        f"- made by `{config['made_by']}`",
+        f"- licence: {config.get('licence') or 'unknown'}",
+        "",
+        "## Training",
+        "",
+        *(f"- {line}" for line in training),
+        "",
+        "## Measured",
+        "",
+        BEGIN,
+        *_table(config.get("measured") or ()),
+        END,
+        "",
+        notes.strip(),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def record(folder: Path, measured: Sequence[Row]) -> None:
+    """Put figures into a checkpoint's config and card, in place of those that are there.
+
+    Raises CheckpointError if the folder is none of this kind, or cannot be written.
+    """
+    config = read_config(folder, RETRIEVAL)
+    path = folder / CARD
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        before, begin, rest = text.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if begin and end:
+            table = "\n".join([BEGIN, *_table(measured), END])
+            write_bytes(path, (before + table + after).encode())
+        write_json(folder / CONFIG, {**config, "measured": [dict(row) for row in measured]})
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {folder}: {error}.") from error
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    """A line a data set and figure, with what the backbone had."""
+    if not rows:
+        return ["Not measured yet."]
+    commands = ", ".join(f"`{each}`" for each in dict.fromkeys(r["by"] for r in rows if "by" in r))
+    lines = [f"By {commands}; 95 % intervals in brackets.", ""] if commands else []
+    lines += ["| data | queries | figure | backbone | tuned |", "| --- | ---: | --- | --- | --- |"]
+    for row in rows:
+        for name in _figures(row):
+            interval = row.get(f"{name}_interval")
+            tuned = _number(row[name])
+            tuned += f" [{_number(interval[0])}, {_number(interval[1])}]" if interval else ""
+            before = row.get(f"{name}_before")
+            cells = [row["data"], row.get("n", "-"), name.replace("_", " "), _number(before), tuned]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def _figures(row: Row) -> list[str]:
+    """Names of what was measured in a row."""
+    return [
+        name
+        for name, value in row.items()
+        if name != "n" and not name.endswith("_before") and isinstance(value, int | float)
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
