@@ -290,6 +290,8 @@ def described(known: Known) -> list[str]:
     lines += ["", *(f"{name:9} {fact}" for name, fact in facts.items() if fact)]
     for task, values in known.tasks.items():
         lines += ["", *_task(task, values)]
+    if known.measured:
+        lines += ["", "measured:", *(f"  {_figure(row)}" for row in known.measured)]
     if known.folder and (known.folder / "README.md").is_file():
         lines += ["", f"model card: imgrank models info {known.call} --card"]
     lines += ["", f"next: {_next(known)}"] if _next(known) else []

@@ -197,7 +197,7 @@ def _choices(ranker: PromptRanker, asked: LabelledSet, data: Embedded) -> list[s
     lines.append(_line("poles, all", data, _poles(ranker, query, data)))
     if task.ranks is None:
         return lines
-    own = source.spec.logit_scale()
+    own = source.logit_scale()
     for template in task.ranks.templates:
         one = replace(task.ranks, templates=(template,))
         score = expectation(data.pooled, rank_anchors(source, one), one.values, own)

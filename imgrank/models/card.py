@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
+from imgrank.models.config_values import RETRIEVAL
 from imgrank.models.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def metadata(config: Mapping[str, Any]) -> ModelCardData:
     return ModelCardData(
         **_licence(str(config.get("licence") or "")),
         library_name="imgrank",
-        pipeline_tag=TASK,
+        pipeline_tag=WORDS if config["kind"] == RETRIEVAL else TASK,
         tags=list(dict.fromkeys(["imgrank", "image-ranking", str(config["kind"]), *tasks])),
         base_model=origin.removeprefix("hf:") if origin.startswith("hf:") else None,
         model_name=str(config["name"]) if figures else None,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
+from imgrank.models.checkpoint import RETRIEVAL
 from imgrank.models.licence import research_only
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import COMMIT
@@ -54,6 +55,7 @@ class Known:
 
     call: what `--model` takes: the name, or the path of a folder that is elsewhere.
     state: where it stands.   pinned: by what its revision is fixed, "" if it has no origin.
+    measured: of one without tasks, a table a data set.
     bytes: on disk, or about what a pull fetches; 0 if unknown.   default_for: tasks that it answers
     by the user's wish, and "*" for all else that is not measured.
     image_size: side of the input in pixels, 0 if unknown or (of a model here) not looked up.
@@ -67,6 +69,7 @@ class Known:
     kind: str
     state: State
     tasks: Mapping[str, Any] = field(default_factory=dict)
+    measured: tuple[Mapping[str, Any], ...] = ()
     use: str = ""
     bytes: int = 0
     licence: str = ""
@@ -145,9 +148,11 @@ def _example(known: Known) -> str:
 
 
 def sort_line(known: Known) -> str:
-    """A command that uses a model that is here: a sort, but of a face detector."""
+    """A command that uses a model that is here: a sort, or what else it is made for."""
     if known.kind == DETECTOR:
         return "imgrank age PHOTOS"
+    if known.kind == RETRIEVAL:
+        return f'imgrank search PHOTOS "{_example(known)}" --model {shlex.quote(known.call)}'
     return f'imgrank sort PHOTOS "{_example(known)}" --model {shlex.quote(known.call)}'
 
 
@@ -172,7 +177,8 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         kind=entry.kind,
         state=state,
         tasks=entry.tasks,
-        use=listed()[entry.name].use if known or entry.kind == DETECTOR else "",
+        measured=_measured(entry),
+        use=_use(entry, known),
         bytes=entry.size,
         licence=licence,
         research_only=bool(known and known.research_only) or research_only(licence),
@@ -189,6 +195,18 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         source=origin.asked if origin and imported else "",
         folder=entry.folder,
     )
+
+
+def _use(entry: Entry, known: Listed | None) -> str:
+    """Of a model of the list, of a face detector, or what all of its kind are good for."""
+    if known or entry.kind == DETECTOR:
+        return listed()[entry.name].use
+    return listed()[RETRIEVAL].use if entry.kind == RETRIEVAL else ""
+
+
+def _measured(entry: Entry) -> tuple[Mapping[str, Any], ...]:
+    rows = entry.config.get("measured", ())
+    return tuple(row for row in rows if isinstance(row, dict)) if isinstance(rows, list) else ()
 
 
 def _of_listed(known: Listed, locks: Mapping[str, Locked]) -> Known:

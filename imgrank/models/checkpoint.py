@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ __all__ = [
     "WEIGHTS",
     "identity",
     "load_arrays",
+    "load_logit_scale",
     "load_overrides",
     "load_tensors",
     "read_config",
@@ -127,8 +129,7 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {config['format']!r}, this imgrank reads {FORMAT}. Upgrade imgrank."
         )
-    wrong = wrong_values(config)
-    missing = [] if wrong else missing_values(config)
+    missing, wrong = missing_values(config), wrong_values(config)
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}. Fetch the checkpoint again.")
     if wrong:
@@ -196,6 +197,18 @@ def load_overrides(folder: Path) -> dict[str, Tensor]:
     tensors = _open(folder, lambda name: name.startswith(TOWER), "pt")
     found = _as_float32(folder, tensors)
     return {name.removeprefix(TOWER): tensor for name, tensor in found.items()}
+
+
+def load_logit_scale(folder: Path) -> float | None:
+    """By what the model multiplies cosines, where that was tuned too; else None. No torch.
+
+    Raises as `load_tensors` does.
+    """
+    import numpy as np
+
+    found = _open(folder, lambda name: name == f"{TOWER}logit_scale", "numpy")
+    _check_finite(folder, {name: bool(np.isfinite(value).all()) for name, value in found.items()})
+    return next((math.exp(float(value.flat[0])) for value in found.values()), None)
 
 
 def load_arrays(folder: Path) -> dict[str, NDArray[np.float32]]:

@@ -104,17 +104,21 @@ def _of_another_type(
 
 
 def missing_values(config: Mapping[str, Any]) -> list[str]:
-    """Dotted names of what is not there; of a config that has no `wrong_values`."""
-    kind = config.get("kind", "")
+    """Dotted names of what is not there."""
     needed = ["kind", "name", "weights.sha256"]
-    if kind == RETRIEVAL:
-        needed += ["backbone.name", "backbone.digest", "backbone.replaced"]
-    elif kind in _OF_TASK:
-        needed += ["backbone.name", "backbone.digest", "tasks", *_OF_MODEL.get(kind, ())]
-        needed += [
-            f"tasks.{t}.{field}" for t in config.get("tasks", {}) for field in _OF_TASK[kind]
-        ]
+    if not _of_another_type(config, _TYPES):
+        needed += _needed_of_kind(config)
     return [path for path in needed if not _has(config, path.split("."))]
+
+
+def _needed_of_kind(config: Mapping[str, Any]) -> list[str]:
+    kind = config.get("kind", "")
+    if kind == RETRIEVAL:
+        return ["backbone.name", "backbone.digest", "backbone.replaced"]
+    if kind not in _OF_TASK:
+        return []
+    tasks = [f"tasks.{task}.{key}" for task in config.get("tasks", {}) for key in _OF_TASK[kind]]
+    return ["backbone.name", "backbone.digest", "tasks", *_OF_MODEL.get(kind, ()), *tasks]
 
 
 def wrong_values(config: Mapping[str, Any]) -> list[str]:

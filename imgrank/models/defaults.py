@@ -28,7 +28,7 @@ def check(entry: Entry, task: str) -> None:
     """Raises UsageError if there is no such task, or if the model does not answer it."""
     if task not in tasks():
         raise UsageError(f"there is no task '{task}'. Tasks are {', '.join(tasks())}.")
-    if entry.kind != "backbone" and task not in entry.tasks:
+    if not entry.by_words and task not in entry.tasks:
         answers = ", ".join(entry.tasks) or "nothing that it names"
         raise UsageError(f"{entry.name} was not trained for {task}; it answers {answers}.")
 

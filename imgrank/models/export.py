@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from imgrank.errors import CheckpointError, UsageError
 from imgrank.models.card import ORDER, backbone_metadata
-from imgrank.models.checkpoint import CARD, TOWER, load_tensors
+from imgrank.models.checkpoint import CARD, RETRIEVAL, TOWER, load_tensors
 from imgrank.models.digests import known_sha256
 from imgrank.models.imported import new_folder
 from imgrank.models.registry import Entry
@@ -93,6 +93,10 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
 def _card(entry: Entry, name: str, spec: BackboneSpec) -> str:
     towers = " and ".join(entry.config["backbone"]["replaced"])
     licence = str(entry.config.get("licence") or "")
+    purpose = "search" if entry.kind == RETRIEVAL else ", ".join(entry.tasks)
+    rest = "The rest of that checkpoint is not part of this folder."
+    if entry.kind == RETRIEVAL:
+        rest = "Nothing of that checkpoint is left out."
     also = ""
     if "statistics" in entry.config.get("model", {}).get("features", ()):
         also = " before it adds its map of statistics"
@@ -104,12 +108,11 @@ def _card(entry: Entry, name: str, spec: BackboneSpec) -> str:
         f"# {name}",
         "",
         f"The OpenCLIP model `{spec.name}` with the {towers} tower of `{entry.name}`, which was "
-        f"trained for {', '.join(entry.tasks)} (imgrank, kind {entry.kind}).",
+        f"trained for {purpose} (imgrank, kind {entry.kind}).",
         "",
         f'    model = open_clip.create_model("local-dir:{name}")',
         "",
-        f"Its image embeddings are those that `{entry.name}` uses{also}. The rest of that "
-        "checkpoint is not part of this folder.",
+        f"Its image embeddings are those that `{entry.name}` uses{also}. {rest}",
         "",
         f"Licence: {licence or 'unknown'}.",
     ]

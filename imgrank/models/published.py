@@ -22,7 +22,12 @@ from imgrank.models.wish import TOKENIZER, Wish
 __all__ = ["backbone_config", "detector_file", "own_config"]
 
 SMALL = 1_000_000  # bytes: no config of a model is larger
-KINDS = ("adapter", "linear", "l2rclip")  # of checkpoints; `rankers/load.py` runs them
+KINDS = (
+    "adapter",
+    "linear",
+    "l2rclip",
+    checkpoint.RETRIEVAL,
+)  # of checkpoints; `rankers/load.py` runs them
 
 
 def backbone_config(wish: Wish, repository: Repository) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
+from imgrank.models.checkpoint import RETRIEVAL, read_config
 from imgrank.models.checkpoint import WEIGHTS as OWN_WEIGHTS
-from imgrank.models.checkpoint import read_config
 from imgrank.models.origin import ORIGIN, Origin, read_origin
 from imgrank.models.spec import CONFIG, WEIGHTS, file_sha256, read_spec
 
@@ -121,6 +121,11 @@ class Entry:
         found = self.config.get("tasks", {})
         tables = found.items() if isinstance(found, dict) else ()
         return {task: facts for task, facts in tables if isinstance(facts, dict)}
+
+    @property
+    def by_words(self) -> bool:
+        """Whether it answers anything, by the likeness of pictures to words."""
+        return self.kind in ("backbone", RETRIEVAL)
 
     @property
     def size(self) -> int:

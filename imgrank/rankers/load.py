@@ -6,7 +6,8 @@
 3. a checkpoint trained for the task, of a count for what is counted (`trained.py`): the user's
    default (`[models] default`, or `IMGRANK_MODEL`), else an embedded one; of several that were
    trained for the same, the one that registry.toml names by measured figures;
-4. words on a CLIP-like model, the user's default if it is one: zero-shot, and named so.
+4. words on a CLIP-like model, the user's default if it is one: zero-shot, and named so. A tuned
+   one ("retrieval") is asked only if the user has chosen it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import get_args
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
+from imgrank.models.checkpoint import RETRIEVAL
 from imgrank.models.defaults import check_keys
 from imgrank.models.registry import (
     DEFAULT_BACKBONE,
@@ -66,8 +68,8 @@ def sharing(jobs: Sequence[Job]) -> list[Job]:
 def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
     """A ranker by the name of a model, or by the path of its folder.
 
-    A backbone gives zero-shot answers by words. Raises ModelUnavailable if there is no such model,
-    CheckpointError if its folder cannot be used.
+    A backbone gives zero-shot answers by words, and so does one that was tuned for search.
+    Raises ModelUnavailable if there is no such model, CheckpointError if its folder cannot be used.
     """
     settings = settings or load_settings()
     entry = _answering(name, settings)
@@ -81,6 +83,8 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
         return LinearRanker(entry.folder, _backbone_of(entry, settings))
     if entry.kind == "l2rclip":
         return _levels_of(entry, settings)
+    if entry.kind == RETRIEVAL:
+        return PromptRanker(_backbone_of(entry, settings), entry.folder)
     raise ModelUnavailable(f"'{name}' is of a kind this version cannot run: {entry.kind}.")
 
 
@@ -196,7 +200,7 @@ def _default_for(query: Query, settings: Settings) -> str:
         return settings.model
     if trained:
         return chosen if chosen in trained else trained[0]
-    return settings.model if settings.model and own and own.kind == "backbone" else DEFAULT_BACKBONE
+    return settings.model if settings.model and own and own.by_words else DEFAULT_BACKBONE
 
 
 def _job(query: Query, ranker: Ranker) -> Job:

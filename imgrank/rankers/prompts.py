@@ -22,9 +22,11 @@ by itself; they order pictures and no more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from imgrank.instruction import Query, tasks
+from imgrank.models.checkpoint import RETRIEVAL, identity, read_config
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.source import BackboneSource
 from imgrank.tasks import Ranks
@@ -42,15 +44,24 @@ VERSION = 1  # raise when TEMPLATES or a formula changes; poles and ranks stand 
 
 
 class PromptRanker:
-    """Scores by text similarity on a backbone; answers every query, and says it is zero-shot."""
+    """Scores by text similarity on a backbone; answers every query, and says it is zero-shot.
+
+    checkpoint: the folder of kind "retrieval" whose towers the source has, if it is one's: then
+    name, revision and identity are that model's.
+    """
 
     scope: Scope = "image"
     needs = frozenset({"pooled"})
 
-    def __init__(self, source: BackboneSource) -> None:
+    def __init__(self, source: BackboneSource, checkpoint: Path | None = None) -> None:
         self.source = source
-        self.name = source.spec.name
-        self.identity = f"zero-shot.{VERSION} {source.identity}"
+        self.name, weights, own = source.spec.name, source.spec.weights_sha256, source.identity
+        if checkpoint is not None:
+            config = read_config(checkpoint, RETRIEVAL)
+            self.name, weights = str(config["name"]), str(config["weights"]["sha256"])
+            own = identity(checkpoint, source.identity)
+        self.revision = weights[:12]
+        self.identity = f"zero-shot.{VERSION} {own}"
         self._vectors: dict[str, Matrix] = {}
 
     def answer(self, query: Query) -> Answer:
@@ -71,7 +82,7 @@ class PromptRanker:
         return Answer(
             method="zero-shot",
             model=self.name,
-            revision=self.source.spec.weights_sha256[:12],
+            revision=self.revision,
             prompt=prompt,
             unit=unit,
             range=scale,
@@ -94,7 +105,7 @@ class PromptRanker:
         """[B, E] -> [B]."""
         vectors = self._embedded(query)
         if _way(query) == "ranks":
-            scale = self.source.spec.logit_scale()
+            scale = self.source.logit_scale()
             return expectation(pooled, vectors, _ranks(query).values, scale)
         return pooled @ vectors
 

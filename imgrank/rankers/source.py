@@ -103,6 +103,16 @@ class BackboneSource:
         precise = self._backbone.precision_note if self._backbone else ""
         return "; ".join(filter(None, (self._placed, precise)))
 
+    def logit_scale(self) -> float:
+        """By what the model multiplies cosines before a softmax; no torch.
+
+        Raises CheckpointError if it cannot be read.
+        """
+        from imgrank.models.checkpoint import load_logit_scale
+
+        own = load_logit_scale(self.overrides.folder) if self.overrides else None
+        return self.spec.logit_scale() if own is None else own
+
     @property
     def batch(self) -> int:
         """That of the loaded model; 1 while none is loaded, or on ONNX Runtime."""
