@@ -14,7 +14,16 @@ from pathlib import Path
 from imgrank.data.labelled import About, Labelled, ReadOptions
 from imgrank.errors import DataError, UsageError
 
-__all__ = ["CATALOGUE", "Reader", "about", "how_to_get", "place", "read", "reader"]
+__all__ = [
+    "CATALOGUE",
+    "RETRIEVAL",
+    "Reader",
+    "about",
+    "how_to_get",
+    "place",
+    "read",
+    "reader",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +107,23 @@ CATALOGUE: Mapping[str, Reader] = {
     ),
 }
 
+RETRIEVAL: Mapping[str, Reader] = {
+    "flickr8k": Reader("flickr8k"),
+    "coco-captions": Reader(
+        "coco_captions", "read", "the captions of COCO's photographs", ("coco",)
+    ),
+    "captions": Reader("captions", table=True),
+}
+"""Sets for text-to-image search. Their modules have an `About`, and readers of their own: they hold
+captions or groups of pictures and no values, so that `read` refuses them."""
+
 
 def reader(name: str) -> Reader:
     """Raises UsageError for a name that is not in the catalogue."""
-    if name not in CATALOGUE:
-        raise UsageError(f"there is no data set {name}; there are {', '.join(CATALOGUE)}.")
-    return CATALOGUE[name]
+    known = {**CATALOGUE, **RETRIEVAL}
+    if name not in known:
+        raise UsageError(f"there is no data set {name}; there are {', '.join(known)}.")
+    return known[name]
 
 
 def about(name: str) -> About:
@@ -128,10 +148,15 @@ def place(name: str, root: Path) -> Path:
 def read(name: str, root: Path, options: ReadOptions | None = None) -> Labelled:
     """A data set from its folder, see `place`.
 
-    Raises UsageError for an unknown name, DataError if the folder is missing, no folder, wrong or
-    incomplete; it says where the set comes from and how to lay it out.
+    Raises UsageError for an unknown name and a set without values, DataError if the folder is
+    missing, no folder, wrong or incomplete; it says where the set comes from and how to lay it out.
     """
     found = reader(name)
+    if name in RETRIEVAL:
+        raise UsageError(
+            f"{name} has no values that pictures could be ordered by: it is for search "
+            "(`imgrank train retrieval`, `imgrank eval`)."
+        )
     function: Callable[[Path, ReadOptions], Labelled]
     function = getattr(import_module(f"imgrank.data.{found.module}"), found.function)
     folder = place(name, root)

@@ -33,7 +33,16 @@ from imgrank.data.labelled import About, Labelled, Labels, ReadOptions, present
 from imgrank.data.split import Part, split_by_name
 from imgrank.errors import DataError
 
-__all__ = ["ABOUT", "Instances", "read", "read_instances"]
+__all__ = [
+    "ABOUT",
+    "PUBLISHED",
+    "SALT",
+    "VALIDATION",
+    "Instances",
+    "read",
+    "read_instances",
+    "there",
+]
 
 Counts = npt.NDArray[np.float32]
 VALIDATION = 0.02  # of the 118,287 training pictures of the whole set
@@ -92,7 +101,7 @@ def read_instances(name: str, files: Sequence[Instances], options: ReadOptions) 
     parts: list[Part] = []
     columns: list[Counts] = []
     crowds = 0
-    for each in _there(name, files, options):
+    for each in there(name, files, options):
         names, counts, crowded = _counted(each.file)
         paths += [each.pictures / picture for picture in names]
         drawn = split_by_name(names, SALT, VALIDATION, test=0)
@@ -104,15 +113,19 @@ def read_instances(name: str, files: Sequence[Instances], options: ReadOptions) 
     return _labelled(name, paths, parts, np.concatenate(columns, axis=1), options)
 
 
-def _there(name: str, files: Sequence[Instances], options: ReadOptions) -> list[Instances]:
-    there = [each for each in files if each.file.is_file()]
-    gone = ", ".join(str(each.file) for each in files if each not in there)
-    if gone and not (there and options.partial):
-        rest = " (--partial goes on without it)" if there else ""
+def there(name: str, files: Sequence[Instances], options: ReadOptions) -> list[Instances]:
+    """Those annotation files that are there.
+
+    Raises DataError if one is missing, unless `options.partial`; and if all are.
+    """
+    found = [each for each in files if each.file.is_file()]
+    gone = ", ".join(str(each.file) for each in files if each not in found)
+    if gone and not (found and options.partial):
+        rest = " (--partial goes on without it)" if found else ""
         raise DataError(f"{name}: {gone} is missing{rest}.")
     if gone:
         options.report(f"{name}: {gone} is missing; its pictures are left out")
-    return there
+    return found
 
 
 def _counted(file: Path) -> tuple[list[str], Counts, int]:
