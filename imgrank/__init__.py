@@ -1,6 +1,6 @@
 """imgrank: sort folders of pictures by a plain instruction.
 
-    from imgrank import sort, score, load_ranker
+    from imgrank import sort, search, score, load_ranker
     for row in sort("photos", "by image quality"):
         print(row.rank, row.path, row.score)
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgrank.api import Options, compare, index, load_ranker, score, sort
+    from imgrank.api import Options, compare, index, load_ranker, score, search, sort
     from imgrank.estimates.age import age
     from imgrank.estimates.levels import aesthetic, decade
 
@@ -26,6 +26,7 @@ __all__ = [
     "index",
     "load_ranker",
     "score",
+    "search",
     "sort",
 ]
 

@@ -1,6 +1,6 @@
 """What Python users call; the command line calls the same.
 
-    from imgrank import sort, score, load_ranker
+    from imgrank import sort, search, score, load_ranker
     for row in sort("photos", "by image quality"): print(row.rank, row.path, row.score)
 
 Importing this loads no torch; a model is loaded when a picture's score is not known yet.
@@ -29,10 +29,12 @@ from imgrank.refining import check as check_refine
 from imgrank.results.bursts import Bursts, Near, parse_near
 from imgrank.results.ranking import Column, Row, complete, parse_top, rank
 from imgrank.saying import lacking, nothing
+from imgrank.searching import Found, search
 from imgrank.settings import load_settings
 
 __all__ = [
     "Comparison",
+    "Found",
     "Indexed",
     "Options",
     "Ranking",
@@ -41,6 +43,7 @@ __all__ = [
     "index",
     "load_ranker",
     "score",
+    "search",
     "sort",
 ]
 

@@ -26,7 +26,7 @@ from imgrank.errors import InstructionError
 from imgrank.tasks import End, Task, tasks
 from imgrank.wording import Peeled, known
 
-__all__ = ["Query", "Task", "canonical", "explain", "parse", "parse_by", "tasks"]
+__all__ = ["Query", "Task", "canonical", "explain", "parse", "parse_by", "split_weight", "tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,17 @@ def parse_by(spec: str) -> Query:
 
     Raises InstructionError as `parse` does; "quality=0", "quality=-1", "quality=nan" among them.
     """
+    text, weight = split_weight(spec)
+    return parse(text) if weight is None else parse(text, weight)
+
+
+def split_weight(spec: str) -> tuple[str, float | None]:
+    """ "a cat=0.5" -> ("a cat", 0.5); ("a=b", None) where no number follows the last "="."""
     text, equals, weight = spec.rpartition("=")
     number = r"\s*[+-]?(?:[0-9]{1,30}\.?[0-9]{0,30}(?:e[+-]?[0-9]{1,4})?|\.[0-9]{1,30}|inf|nan)\s*"
     if equals and re.fullmatch(number, weight, re.IGNORECASE):
-        return parse(text, float(weight))
-    return parse(spec)
+        return text, float(weight)
+    return spec, None
 
 
 def canonical(query: Query) -> str:

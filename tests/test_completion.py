@@ -140,7 +140,7 @@ def offered(line: str, check: str = "") -> list[str]:
 def test_names_of_commands_need_none_of_their_modules() -> None:
     check = "sys.stdout.write('\\n' + ' '.join(m for m in sys.modules if m.startswith('imgrank')))"
     *found, _, modules = [*offered("imgrank s", check)]
-    assert found == ["plain,sort", "plain,score"]
+    assert found == ["plain,sort", "plain,search", "plain,score"]
     assert set(modules.split()) == {
         "imgrank", "imgrank.cli", "imgrank.cli.completion", "imgrank.errors"
     }  # fmt: skip

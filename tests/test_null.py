@@ -47,7 +47,7 @@ WITH_PATHS = {name for name, command in COMMANDS.items() if takes_paths(command)
 
 
 def test_these_commands_read_or_print_paths() -> None:
-    known = {"sort", "score", "compare", "age", "decade", "aesthetic", "index", "undo"}
+    known = {"sort", "search", "score", "compare", "age", "decade", "aesthetic", "index", "undo"}
     assert known <= WITH_PATHS
 
 

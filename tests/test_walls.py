@@ -12,9 +12,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "imgrank"
 TORCH = ("torch", "open_clip", "timm", "torchvision")
 WORDS = ("instruction.py", "wording.py", "tasks.py", "nouns.py", "settings.py", "errors.py")
+WORDS += ("terms.py",)
 JOINING = ("pipeline.py", "scoring.py", "refining.py", "bursts.py", "saying.py", "opening.py")
-CALLS = ("api.py", "calls.py", "comparing.py", "estimates")
+JOINING += ("reranking.py",)
+CALLS = ("api.py", "calls.py", "comparing.py", "searching.py", "estimates")
 ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.calls", "imgrank.comparing", "imgrank.estimates")
+ABOVE += ("imgrank.searching",)
 LAB_ROOMS = ("train", "evaluate", "data")
 LABS = tuple(f"imgrank.{room}" for room in LAB_ROOMS)
 
@@ -79,7 +82,16 @@ def offenders(rooms: tuple[str, ...], banned: tuple[str, ...], *, lazy: bool = T
                 *CALLS,
                 *(
                     f"cli/{name}.py"
-                    for name in ("sort", "score", "compare", "index", "age", "undo", "gallery")
+                    for name in (
+                        "sort",
+                        "search",
+                        "score",
+                        "compare",
+                        "index",
+                        "age",
+                        "undo",
+                        "gallery",
+                    )
                 ),
             ),
             LABS,
@@ -108,7 +120,15 @@ def test_only_cli_prints_or_exits() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["imgrank", "imgrank.api", "imgrank.estimates.age", "imgrank.cli", "imgrank.cli.sort"]
+    "module",
+    [
+        "imgrank",
+        "imgrank.api",
+        "imgrank.estimates.age",
+        "imgrank.cli",
+        "imgrank.cli.sort",
+        "imgrank.cli.search",
+    ],
 )
 def test_importing_loads_no_torch(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {TORCH!r} if m in sys.modules])"

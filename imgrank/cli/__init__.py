@@ -23,6 +23,7 @@ __all__ = ["cli", "main"]
 
 COMMANDS = {
     "sort": "imgrank.cli.sort",
+    "search": "imgrank.cli.search",
     "score": "imgrank.cli.score",
     "compare": "imgrank.cli.compare",
     "age": "imgrank.cli.age",
@@ -41,6 +42,7 @@ COMMANDS = {
 }
 SUMMARY = {
     "sort": "Order pictures by an instruction, best first.",
+    "search": "Find the pictures that fit words, or are like others.",
     "score": "Score pictures by one or more instructions, in path order.",
     "compare": "Say which of two pictures comes first, and how surely.",
     "age": "Estimate the apparent age of every face.",

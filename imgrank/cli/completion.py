@@ -189,6 +189,12 @@ def _models(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
             yield CompletionItem(known.name, help="to be pulled first")
 
 
+def _rerankers(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
+    """Whoever answers "by aesthetics", then the models that are here."""
+    yield CompletionItem("aesthetic", help='whoever answers "by aesthetics"')
+    yield from (i for i in _models_here(ctx, param) if not (i.help or "").startswith("detector"))
+
+
 def _models_here(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
     from imgrank.models.registry import entries
     from imgrank.settings import load_settings
@@ -244,6 +250,9 @@ SOURCES: Mapping[tuple[str, str], Source] = {
     ("", "arguments"): _files_or_instruction,
     ("", "by"): _instructions,
     ("compare", "instruction"): _instructions,
+    ("search", "arguments"): _files,
+    ("search", "like"): _files,
+    ("search", "rerank"): _rerankers,
     ("", "paths"): _files,
     ("gallery", "results"): _files,
     ("", "model"): _models,

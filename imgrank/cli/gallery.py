@@ -62,10 +62,10 @@ def gallery(
 ) -> int:
     """Make one page for any browser of results that were kept.
 
-    RESULTS.json is what sort, score, age, decade or aesthetic printed with --format json or jsonl;
-    '-' reads it from standard input. Several results are joined by the pictures' paths, with their
-    criteria side by side; a picture that is not in all of them has '-' there. Pictures are in the
-    order of the first results; those of score, age, decade and aesthetic by their first value.
+    RESULTS.json is what sort, search, score, age, decade or aesthetic printed with --format json or
+    jsonl; '-' reads it from standard input. Several results are joined by the pictures' paths, with
+    their criteria side by side; a picture that is not in all of them has '-' there. Pictures are in
+    the order of the first results; those of score, age, decade and aesthetic by their first value.
 
     The page needs nothing else: small pictures are in it, and the originals are opened from where
     they are now, found from the page's own folder. Of the first 200 pictures, those that browsers

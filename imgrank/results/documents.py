@@ -1,7 +1,7 @@
 """The JSON that imgrank printed -> checked plain values, a tile a picture: what a gallery shows.
 
-Reads what sort, score, age, decade and aesthetic print with `--format json` or `jsonl`. Several
-documents one after the other (`cat a.jsonl b.jsonl`) are several results.
+Reads what sort, search, score, age, decade and aesthetic print with `--format json` or `jsonl`.
+Several documents one after the other (`cat a.jsonl b.jsonl`) are several results.
 
 * A tile's values are the scores; of a criterion with a reference ("closest to 3 dogs") they are
   the distances to it, since by these its order is made. Its texts have the score itself.
@@ -25,7 +25,7 @@ from imgrank.results.text import shown
 __all__ = ["Results", "Tile", "in_order", "read", "read_document"]
 
 READS = (
-    "It must be what `imgrank sort`, `score`, `age`, `decade` or `aesthetic` prints with "
+    "It must be what `imgrank sort`, `search`, `score`, `age`, `decade` or `aesthetic` prints with "
     "--format json or jsonl."
 )
 FACES = 3  # that a tile's text tells one by one; its note tells all
@@ -111,8 +111,9 @@ def _gathered(lines: Iterable[object]) -> Iterator[dict[str, object]]:
     for line in lines:
         members = line if isinstance(line, dict) else {}
         head = next((key for key in ("criteria", "model") if key in members), "")
-        name = dumps(members.get(head))
-        documents[name] = {head: members.get(head), "images": rows.setdefault(name, [])}
+        about = {key: members[key] for key in ("search",) if key in members}
+        name = dumps([members.get(head), about])
+        documents[name] = {head: members.get(head), **about, "images": rows.setdefault(name, [])}
         rows[name].append(members)
     yield from documents.values()
 
@@ -139,7 +140,7 @@ def _once(tiles: Iterable[Tile]) -> tuple[Tile, ...]:
     return tuple(known.values())
 
 
-# ---- sort and score ------------------------------------------------------------------------------
+# ---- sort, search and score ----------------------------------------------------------------------
 
 _Direction = Literal["ascending", "descending"]
 _DIRECTIONS: dict[str, _Direction] = {"ascending": "ascending", "descending": "descending"}
@@ -168,8 +169,9 @@ def _scored(document: JsonObject) -> Results:
     order = _direction(rows[0]) if ranked else None
     columns = [_column(each, None if combined else order) for each in asked]
     if combined:
+        low, high = (None, None) if "search" in document else (0.0, 1.0)
         columns.insert(
-            0, _Column(Criterion("combined score", "", order or "descending", "", 0.0, 1.0))
+            0, _Column(Criterion("combined score", "", order or "descending", "", low, high))
         )
     tiles = _once(_tile(row, columns, ranked) for row in rows)
     if not ranked:

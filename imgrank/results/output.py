@@ -21,6 +21,9 @@ The fields of a ranked row, the same in every format:
 * JSON is one object: `criteria` (instruction, task, method, model, revision, prompt, unit,
   direction, reference, weight, range, refined, zero_shot), `images` (the rows), `skipped` (path,
   reason). JSON lines are the rows, each with `criteria` in it, so that a line stands on its own.
+* A search has its `search` beside `criteria`: query, rephrased and rephrased_by (what was asked in
+  its place), terms (text or picture, weight), stages, and of two first (K) and weight. Its score is
+  a cosine; of two stages z(cosine) + weight z(score) over the K, which are then the `criteria`.
 * Numbers: six significant digits, or all digits before the point if there are more (dates in
   seconds, sizes in bytes); the same text in every format, never by locale.
 * Nothing is lost of a strange file name. TSV writes backslash, tab, newline and carriage return
@@ -33,14 +36,16 @@ The fields of a ranked row, the same in every format:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, TextIO
 
 from imgrank.images import Skip
 from imgrank.results.bursts import Near
 from imgrank.results.ranking import Cell, Column, Row
+from imgrank.results.retrieved import Asked
 from imgrank.results.sink import (
     FORMATS,
     Format,
@@ -71,6 +76,7 @@ def write(
     reverse: bool = False,
     places: Places = None,
     near: Near | None = None,
+    asked: Asked | None = None,
     width: int | None = None,
 ) -> None:
     """A ranked order in one of `FORMATS`.
@@ -80,6 +86,7 @@ def write(
     skipped: printed by JSON alone.
     places: the value of `to`; without it there is no such field.
     near: near-duplicates were looked for.
+    asked: of a search; its scores are cosines, or the sum of two criteria.
     width: cells of the table; by default the terminal's, and no folding where there is none.
     Errors of the stream (a closed pipe) go to the caller.
     """
@@ -95,7 +102,8 @@ def write(
         body = [fields.cells(row) for row in rows]
         write_table(fields.headings(), body, sink, table_width(stream, width))
     elif format == "json" or format == "jsonl":
-        _write_json(map(fields.json, rows), columns, format, sink, skipped)
+        more = {} if asked is None else {"search": asked.described()}
+        _write_json(map(fields.json, rows), columns, format, sink, skipped, more)
     else:
         write_lines(fields.names, map(fields.values, rows), format, sink)
 
@@ -270,6 +278,7 @@ def _write_json(
     format: Format,
     sink: Sink,
     skipped: Sequence[Skip],
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     described = [
         {
@@ -289,4 +298,4 @@ def _write_json(
         }
         for column in columns
     ]
-    write_document("criteria", described, images, format, sink, skipped)
+    write_document("criteria", described, images, format, sink, skipped, more)

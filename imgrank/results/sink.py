@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, TextIO, cast, get_args
 
 from imgrank.images import Skip
@@ -140,16 +141,19 @@ def write_document(
     format: Format,
     sink: Sink,
     skipped: Sequence[Skip],
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     """JSON (one object: `head`, images, skipped) or JSON lines (each image with `head` in it).
 
     described: the value of `head`.   images: the members of each row's object, without braces.
+    more: what stands beside `head`, by name.
     """
+    heads = [f'"{key}": {json.dumps(value)}' for key, value in {head: described, **more}.items()]
     if format == "jsonl":
-        end = f', "{head}": {json.dumps(described)}}}'
+        end = f", {', '.join(heads)}}}"
         sink.lines("{" + image + end for image in images)
         return
-    sink.write(f'{{\n"{head}": {json.dumps(described)},\n"images": [')
+    sink.write("{\n" + ",\n".join(heads) + ',\n"images": [')
     before = "\n"
     for image in images:
         sink.write(f"{before}{{{image}}}")

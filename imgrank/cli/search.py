@@ -1,0 +1,184 @@
+"""`imgrank search`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imgrank.cli import options as shared
+from imgrank.cli.after import After, file_options, look_options
+from imgrank.errors import UsageError
+
+EPILOG = """\b
+Examples:
+  imgrank search examples/photos "a cat"
+  imgrank search examples/photos --like examples/photos/coffee.jpg --top 3 --format paths
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("arguments", nargs=-1, required=True, metavar="PATH... [QUERY]")
+@click.option(
+    "--like",
+    multiple=True,
+    metavar="IMAGE[=WEIGHT]",
+    help="A picture, wherever it lies, that others are to be like; repeatable.",
+)
+@click.option("--plus", multiple=True, metavar="TEXT[=WEIGHT]", help="More of this; repeatable.")
+@click.option("--minus", multiple=True, metavar="TEXT[=WEIGHT]", help="Less of this; repeatable.")
+@click.option(
+    "--top",
+    metavar="N|N%",
+    default="20",
+    show_default=True,
+    help="Only the first N, or N per cent; 100% for all.",
+)
+@click.option(
+    "--min",
+    "minimum",
+    type=float,
+    metavar="COSINE",
+    help="Only pictures whose cosine is at least this.",
+)
+@click.option(
+    "--rerank",
+    metavar="aesthetic|MODEL",
+    help="Order the first pictures anew, by their cosine and what a model says of them, see above.",
+)
+@click.option(
+    "--rerank-first",
+    type=click.IntRange(1),
+    metavar="K",
+    default=100,
+    show_default=True,
+    help="With --rerank: how many.",
+)
+@click.option(
+    "--rerank-weight",
+    type=click.FloatRange(0),
+    metavar="WEIGHT",
+    default=1.25,
+    show_default=True,
+    help="With --rerank: what its score counts; the cosine counts 1.",
+)
+@file_options
+@look_options
+@shared.output_options
+@shared.scan_options
+@shared.model_options
+@click.pass_context
+def search(
+    ctx: click.Context,
+    arguments: tuple[str, ...],
+    like: tuple[str, ...],
+    plus: tuple[str, ...],
+    minus: tuple[str, ...],
+    top: str,
+    minimum: float | None,
+    rerank: str | None,
+    rerank_first: int,
+    rerank_weight: float,
+    format_: str | None,
+    output: Path | None,
+    strict: bool,
+    quiet: bool,
+    **given: Any,
+) -> int:
+    """Find the pictures that fit QUERY, best first.
+
+    PATH is a folder (with all below it), a picture, or '-' for paths on standard input. QUERY says
+    what is to be seen: "a dog on a beach". It goes to the model as it stands. The score is the
+    cosine between what the model makes of it and of a picture: it puts pictures in order and means
+    nothing else. What the model makes of a picture is kept, so later searches are instant;
+    `imgrank index PATH` does it beforehand.
+
+    --like finds what resembles a picture, with QUERY or without; if that picture is in PATH, it is
+    found too, first. QUERY, --plus and --like count 1 each, and --minus takes 1 away, unless a
+    WEIGHT is given: "a dog" --plus "at night=0.5" --minus "a leash=0.3".
+
+    --rerank aesthetic shows the first K pictures by cosine in the order of cosine + WEIGHT x
+    beauty, both standardised over these K, and no others; --rerank MODEL takes what that model was
+    trained to say ('aesthetic' is whoever answers "by aesthetics" here).
+
+    The pictures shown can be copied, linked, moved or renamed as by `imgrank sort`; `imgrank undo`
+    takes it back.
+    """
+    from imgrank import api
+    from imgrank.results import groups
+    from imgrank.results import output as writer
+
+    after = After.of(given)
+    _check_rerank(ctx, rerank)
+    paths, query = split(arguments, optional=bool(like or plus))
+    with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
+        named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
+        found = api.search(
+            named,
+            query,
+            like=like,
+            plus=plus,
+            minus=minus,
+            top=top,
+            minimum=minimum,
+            rerank=rerank,
+            rerank_first=rerank_first,
+            rerank_weight=rerank_weight,
+            options=options,
+        )
+        reporter.stop()
+        write = partial(
+            writer.write,
+            found.rows,
+            found.columns,
+            nul=given["nul"],
+            skipped=found.skips,
+            asked=found.asked,
+        )
+        entries = partial(groups.entries, found.rows, found.columns)
+        status = after.run(write, entries, out, reporter, nul=given["nul"])
+        read = reporter.finish(
+            found.skips,
+            computed=found.computed,
+            known=found.known,
+            strict=strict,
+            lacking=found.lacking,
+        )
+        return max(status, read)
+
+
+def split(arguments: Sequence[str], *, optional: bool) -> tuple[list[str], str | None]:
+    """PATH... QUERY -> both. optional: there may be none; then the last argument exists.
+
+    Raises UsageError if a path or the query is missing, or the query looks like a path.
+    """
+    *paths, query = arguments
+    exists = query == "-" or os.path.lexists(query)
+    if exists and optional:
+        return [*paths, query], None
+    if exists:
+        raise UsageError(
+            f"'{query}' is a path, but what to look for is expected there, such as \"a cat\". "
+            "(Words that are also the name of a file can be given with --plus.)"
+        )
+    if shared.looks_like_path(query):
+        raise UsageError(
+            f"'{query}' looks like a path, but there is no such file. Words that really look so "
+            "can be given with --plus, a picture that others are to be like with --like."
+        )
+    if not paths:
+        raise UsageError("no folder or picture was given; '-' reads paths from standard input.")
+    return paths, query
+
+
+def _check_rerank(ctx: click.Context, rerank: str | None) -> None:
+    """Raises UsageError for an option of the second stage where there is none."""
+    if rerank is not None:
+        return
+    for name in ("rerank_first", "rerank_weight"):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')} is for --rerank.")

@@ -1,0 +1,98 @@
+"""Who turns the words of a search into a vector: a backbone, or a retrieval checkpoint on one.
+
+A search has no router: all its words go to one model, so that their cosines can be compared. No
+torch until a text is embedded that the store does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from imgrank.errors import ModelUnavailable, UsageError
+from imgrank.models.registry import DEFAULT_BACKBONE, find
+from imgrank.models.spec import CONFIG
+from imgrank.rankers.load import load_ranker
+from imgrank.rankers.prompts import PromptRanker
+from imgrank.settings import Settings
+
+if TYPE_CHECKING:
+    from imgrank.rankers.source import BackboneSource
+
+__all__ = ["load_words", "words_read"]
+
+KINDS = ("backbone", "retrieval")
+USUAL_CONTEXT = 77  # tokens; OpenCLIP's default
+
+
+def load_words(name: str | None, settings: Settings) -> PromptRanker:
+    """The model that is named; else the user's default if it has words; else the embedded one.
+
+    Raises ModelUnavailable if it is not here, UsageError if it has no text tower to ask.
+    """
+    ranker = load_ranker(name or _default(settings), settings)
+    if isinstance(ranker, PromptRanker):
+        return ranker
+    raise UsageError(
+        f"{name} answers what it was trained for, not words, so it cannot search. Name a backbone "
+        f"or a retrieval checkpoint (imgrank models list), or leave --model away for "
+        f"{DEFAULT_BACKBONE}; `imgrank sort PATH... INSTRUCTION --model {name}` asks this one."
+    )
+
+
+def _default(settings: Settings) -> str:
+    if settings.model is None:
+        return DEFAULT_BACKBONE
+    try:
+        entry = find(settings.model, settings.models_dir)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(
+            f"{error} It is your default (IMGRANK_MODEL, or [models] default in "
+            f"{settings.config}); to drop it there: imgrank models default --unset"
+        ) from error
+    return settings.model if entry.kind in KINDS else DEFAULT_BACKBONE
+
+
+def words_read(source: BackboneSource, text: str) -> int | None:
+    """How many words of a text the text tower reads, None if it reads all of it.
+
+    What is longer than the tower's context is cut off by the tokenizer, without a word. That is
+    seen by ids that stay the same when words at the end are left out. Kept in the store, beside
+    what the tower said: a known query loads no tokenizer.
+    """
+    import numpy as np
+
+    if len(text.encode("utf-8", "replace")) + 2 <= _context(source):  # a byte is at most one token
+        return None
+    memory = source.memory
+    kept = memory.text(source.text_identity, "words read", text) if memory else None
+    if kept is None:
+        kept = np.array([_counted(source, text.split())], np.float32)
+        if memory:
+            memory.put_text(source.text_identity, "words read", text, kept)
+    return int(kept[0]) if kept[0] < len(text.split()) else None
+
+
+def _context(source: BackboneSource) -> int:
+    """Tokens that the text tower reads, marks of start and end among them."""
+    config = json.loads((source.spec.folder / CONFIG).read_text(encoding="utf-8"))
+    length: Any = config.get("model_cfg", {}).get("text_cfg", {}).get("context_length")
+    return length if isinstance(length, int) else USUAL_CONTEXT
+
+
+def _counted(source: BackboneSource, words: list[str]) -> int:
+    """The fewest first words with the ids of all, by halving."""
+    whole = _ids(source, words)
+    low, high = 1, len(words)
+    while low < high:
+        middle = (low + high) // 2
+        if _ids(source, words[:middle]) == whole:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _ids(source: BackboneSource, words: list[str]) -> list[int]:
+    ids: list[int] = source.backbone.tokenize([" ".join(words)])[0].tolist()
+    return ids
