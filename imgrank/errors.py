@@ -8,6 +8,7 @@
     │   └── MissingExtra    status 3   an optional dependency is not installed; names the pip line
     ├── CheckpointError     status 3   a checkpoint folder is incomplete or damaged
     ├── DataError           status 3   a data set's folder is missing or not laid out as published
+    ├── ChatError           status 3   a language model cannot be reached or gave nothing of use
     └── StoreError          status 1   the cache cannot be opened or written
 
 One unreadable picture is not an error: it is a `Skip` value (see `imgrank.images`).
@@ -16,6 +17,7 @@ One unreadable picture is not an error: it is a `Skip` value (see `imgrank.image
 from __future__ import annotations
 
 __all__ = [
+    "ChatError",
     "CheckpointError",
     "DataError",
     "ImgrankError",
@@ -70,6 +72,12 @@ class CheckpointError(ImgrankError):
 
 class DataError(ImgrankError):
     """A data set is missing or not laid out as published."""
+
+    status = 3
+
+
+class ChatError(ImgrankError):
+    """The endpoint of a language model cannot be asked, or gave nothing that can be used."""
 
     status = 3
 

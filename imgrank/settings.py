@@ -32,6 +32,7 @@ __all__ = [
     "Preview",
     "Settings",
     "load_settings",
+    "parse_address",
     "parse_size",
 ]
 
@@ -56,6 +57,12 @@ class Settings:
     preview: how `--preview` draws: auto (by what the environment says of the terminal), kitty,
     iterm2, sixel or blocks.
     model: for what is neither measured nor trained for.  models: by task, before everything else.
+    llm_url: an OpenAI-compatible chat endpoint, for --rephrase and `imgrank judge`; none is asked
+    that is not named. llm_model: the name it knows the model by.
+    llm_key: what the endpoint wants to see; it is shown to no other, see llm_key_for.
+    llm_timeout: seconds to wait for an answer.
+    llm_key_for: the llm_url that stands where llm_key does, in the environment or in config.toml:
+    the key goes to that host alone; "" if none stands there, then it goes to whichever is asked.
     """
 
     cache_dir: Path
@@ -72,6 +79,11 @@ class Settings:
     preview: Preview = "auto"
     model: str | None = None
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    llm_url: str | None = None
+    llm_model: str | None = None
+    llm_key: str | None = field(default=None, repr=False)
+    llm_timeout: float = 60.0
+    llm_key_for: str = ""
 
     @property
     def store_path(self) -> Path:
@@ -107,10 +119,14 @@ def load_settings(*, environ: Mapping[str, str] | None = None, **flags: Any) -> 
         "data_dir": home / "data" if home else None,
     }
     values.update(_from_file(config))
+    key_for = values.get("llm_url", "")
     for key, parse in _PARSERS.items():
         variable = f"IMGRANK_{key.upper()}"
         if text := environ.get(variable, "").strip():
             values[key] = _parsed(parse, text, variable)
+    if environ.get("IMGRANK_LLM_KEY", "").strip():
+        key_for = values["llm_url"] if environ.get("IMGRANK_LLM_URL", "").strip() else ""
+    values["llm_key_for"] = key_for
     for key, given in flags.items():
         if given is not None:
             values[key] = _parsed(_PARSERS[key], given, f"--{key.replace('_', '-')}")
@@ -192,6 +208,49 @@ def _name(value: object) -> str:
     return value.strip()
 
 
+def parse_address(value: object) -> str:
+    """The base of a chat endpoint; raises ValueError, which repeats nothing of the address.
+
+    What comes after it in requests, "/chat/completions", may be given and is taken off.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError('an address such as "http://localhost:8080/v1" is expected')
+    if "@" in text or "?" in text or "#" in text:
+        raise ValueError(
+            "an address without user, password, query or fragment is expected; what proves who "
+            "you are goes into IMGRANK_LLM_KEY"
+        )
+    from urllib.parse import urlsplit
+
+    try:
+        host = urlsplit(text).hostname if urlsplit(text).port != 0 else None
+    except ValueError:  # a port that is no number, brackets that do not match
+        host = None
+    if not host:
+        raise ValueError("an address with a host, and a port from 1 to 65535 if any, is expected")
+    return text.rstrip("/").removesuffix("/chat/completions")
+
+
+_ADDRESS = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+
+
+def _key(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value.strip()):
+        raise ValueError("printable ASCII characters without spaces are expected")
+    return value.strip()
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(value) if isinstance(value, str | int | float) else 0.0
+    except ValueError:
+        seconds = 0.0
+    if isinstance(value, bool) or not 0 < seconds <= 86_400:
+        raise ValueError("a number of seconds above 0, at most a day, is expected")
+    return seconds
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "cache_dir": _folder,
     "data_dir": _folder,
@@ -203,7 +262,12 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "threads": _positive,
     "preview": _preview,
     "model": _name,
+    "llm_url": parse_address,
+    "llm_model": _name,
+    "llm_key": _key,
+    "llm_timeout": _seconds,
 }
+_HIDDEN = (_key, parse_address)  # what they refuse may hold a secret
 _KEYS = f"Settings are {', '.join([*_PARSERS, 'models'])}."
 
 
@@ -211,7 +275,8 @@ def _parsed(parse: Callable[[Any], Any], value: object, origin: str) -> Any:
     try:
         return parse(value)
     except ValueError as error:
-        raise UsageError(f"{origin}: {value!r} will not do; {error}.") from None
+        shown = "what is given" if parse in _HIDDEN else repr(value)
+        raise UsageError(f"{origin}: {shown} will not do; {error}.") from None
 
 
 def _offline_by(

@@ -29,7 +29,8 @@ Made from the help of the commands by `python -m imgrank.cli.reference > REFEREN
 it by hand. `imgrank COMMAND --help` prints the same. What the program is for and how one begins is
 in the [README](README.md).
 """
-NO_KEYS = ("home", "config", "offline_by", "models")  # what of Settings no key of that name sets
+# What of Settings no key of that name sets.
+NO_KEYS = ("home", "config", "offline_by", "models", "llm_key_for")
 
 
 def reference() -> str:

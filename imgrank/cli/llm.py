@@ -1,0 +1,142 @@
+"""Options of the commands that may ask a language model, and the few lines that ask it.
+
+    @llm_options                                   # --rephrase METHOD, --llm URL, ...
+    query = rephrased(given, query, settings, notify)
+    queries = rephrased_all(given, queries, settings, notify, progress)
+
+Without --rephrase both give back what they were given. `given` is the dict of a command's options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgrank.cli.options import Command, stack
+from imgrank.errors import ChatError
+from imgrank.settings import Settings
+
+if TYPE_CHECKING:
+    from imgrank.chat import Chat
+    from imgrank.store.answers import Answers
+
+__all__ = ["chat_from", "endpoint_options", "llm_options", "rephrased", "rephrased_all"]
+
+METHODS = ("detail", "k_list", "kw_dict", "reorg", "repeat")  # rephrasing.METHODS, unimported
+Notify = Callable[[str], None]
+
+
+def endpoint_options(command: Command) -> Command:
+    """Which language model is asked."""
+    return stack(
+        command,
+        click.option(
+            "--llm",
+            metavar="URL",
+            help="An OpenAI-compatible chat endpoint, such as http://localhost:8080/v1; none is "
+            "asked that is not named. A key goes into IMGRANK_LLM_KEY.  [IMGRANK_LLM_URL]",
+        ),
+        click.option(
+            "--llm-model",
+            metavar="NAME",
+            help="The model, as the endpoint calls it.  [IMGRANK_LLM_MODEL]",
+        ),
+    )
+
+
+def llm_options(command: Command) -> Command:
+    """Whether the query is rephrased, how, and by whom."""
+    return stack(
+        command,
+        click.option(
+            "--rephrase",
+            metavar="METHOD",
+            type=click.Choice(METHODS),
+            help="Ask with more than the bare query. By a language model (--llm), which is sent "
+            "the query: detail, k_list (a list of details), kw_dict (key words with descriptions), "
+            "reorg (other wordings). repeat says the query over and over and needs none.",
+        ),
+        click.option(
+            "--words",
+            type=click.IntRange(5, 500),
+            default=50,
+            show_default=True,
+            help="With --rephrase: about how long.",
+        ),
+        endpoint_options,
+        click.option(
+            "--plain-if-failed",
+            is_flag=True,
+            help="With --rephrase: warn and take the plain query where the endpoint fails.",
+        ),
+    )
+
+
+def chat_from(given: Mapping[str, Any], settings: Settings, notify: Notify) -> Chat:
+    """Who is asked; opens nothing. Raises UsageError if nobody is named, saying how."""
+    from imgrank.chat import Chat, endpoint_of
+
+    return Chat(endpoint_of(settings, given["llm"], given["llm_model"], notify), notify)
+
+
+def rephrased(given: Mapping[str, Any], query: str, settings: Settings, notify: Notify) -> str:
+    """What is really asked for `query`; said where it is another text.
+
+    Raises UsageError where no model is named, ChatError where it fails (not with
+    --plain-if-failed), MissingExtra without the client.
+    """
+    (text,) = rephrased_all(given, [query], settings, notify)
+    if text != query:
+        notify(f"asked as: {text}")
+    return text
+
+
+def rephrased_all(
+    given: Mapping[str, Any],
+    queries: Sequence[str],
+    settings: Settings,
+    notify: Notify,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """What is really asked for each query, in their order; errors as `rephrased`.
+
+    progress: how many are done, of how many.
+    """
+    if given["rephrase"] is None:
+        return list(queries)
+    from imgrank import rephrasing
+
+    found: list[str] = []
+    with _asking(given, settings, notify) as (chat, kept):
+        several = rephrasing.rephrase_all(
+            queries, given["rephrase"], chat, words=given["words"], kept=kept
+        )
+        with closing(several) as answers:
+            for query, answer in zip(queries, answers, strict=True):
+                if isinstance(answer, ChatError):
+                    if not given["plain_if_failed"]:
+                        raise answer
+                    notify(f"'{query}' is asked as it stands: {answer}")
+                    answer = query
+                found.append(answer)
+                progress(len(found), len(queries))
+    return found
+
+
+@contextmanager
+def _asking(
+    given: Mapping[str, Any], settings: Settings, notify: Notify
+) -> Iterator[tuple[Chat | None, Answers | None]]:
+    """The model and the kept answers; neither for a method that needs none."""
+    if given["rephrase"] == "repeat":
+        yield None, None
+        return
+    from imgrank.store.store import Store
+
+    with chat_from(given, settings, notify) as chat:
+        budget = settings.feature_budget
+        with Store(settings.store_path, feature_budget=budget, notify=notify) as store:
+            yield chat, store.answers
