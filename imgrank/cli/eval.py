@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgrank.cli import eval_search
 from imgrank.cli import options as shared
 from imgrank.errors import UsageError
 
@@ -78,6 +79,7 @@ Examples:
 @click.option("--precision", metavar="PRECISION", help="Of the image model.  [auto]")
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]")
 @click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
+@eval_search.search_options
 def eval(
     models: tuple[str, ...],
     root: Path | None,
@@ -99,8 +101,17 @@ def eval(
     Several models (folds, seeds) get a mean and standard deviation, and differences with paired
     intervals. What a paper prints for the same data stands beside, as the paper's.
     Needs the extra "train".
+
+    Of search: `beauty-search` tells before from after an alignment (recall, predicted and human
+    beauty of the first pictures; the other models against the first); `captions`, `flickr8k` and
+    `coco-captions` recall of captioned pictures; `classes` zero-shot accuracy on ROOT/CLASS/*.jpg;
+    `hpir` the choice between two groups of pictures that people compared.
     """
+    drawn = {"scatter": scatter, "similarity": similarity, "write": write}
+    eval_search.check(given["data"], {**given, **drawn})
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
+        if given["data"] in eval_search.MEASURES:
+            return eval_search.run(root, models, reporter, out, **given)
         _, options = shared.build_options((), reporter, **given)
         settings = options.settings
         assert settings is not None

@@ -1,0 +1,177 @@
+"""The part of `imgrank eval` that measures search: recall, beauty, HPIR, classes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imgrank.cli import options as shared
+from imgrank.errors import UsageError
+
+MEASURES = {
+    "beauty-search": "beauty_search",
+    "captions": "captions",
+    "flickr8k": "captions",
+    "coco-captions": "captions",
+    "hpir": "hpir",
+    "classes": "classes",
+}
+"""Data -> the module of `imgrank.evaluate` that measures it."""
+
+OWN = {
+    "top": ("beauty-search",),
+    "pool": ("beauty-search",),
+    "rerank": ("beauty-search",),
+    "rerank_first": ("beauty-search",),
+    "rerank_weight": ("beauty-search",),
+    "templates": ("classes",),
+}
+OTHERS = ("fold", "queries", "attributes", "scatter", "similarity", "write")
+FLAGS = {"templates": "--template", "queries": "--query"}
+
+
+def search_options(command: shared.Command) -> shared.Command:
+    """Of the measures of search alone; None where they were not given."""
+    return shared.stack(
+        command,
+        click.option(
+            "--top",
+            type=click.IntRange(1),
+            metavar="K",
+            help="beauty-search: pictures that are shown.  [10]",
+        ),
+        click.option(
+            "--pool",
+            multiple=True,
+            metavar="NAME",
+            help="beauty-search: a set to search in; repeatable.  [flickr8k, coco, oasis]",
+        ),
+        click.option(
+            "--rerank",
+            metavar="MODEL",
+            help="beauty-search: who predicts beauty.  [tiny-l2r-aesthetic]",
+        ),
+        click.option(
+            "--rerank-first",
+            type=click.IntRange(1),
+            metavar="K",
+            help="beauty-search: pictures that two stages order anew.  [100]",
+        ),
+        click.option(
+            "--rerank-weight",
+            type=click.FloatRange(0),
+            metavar="W",
+            help="beauty-search: of beauty beside a cosine.  [1.25]",
+        ),
+        click.option(
+            "--template",
+            "templates",
+            multiple=True,
+            metavar="TEXT",
+            help='classes: what is asked, {} for the class; repeatable.  ["a photo of a {}."]',
+        ),
+    )
+
+
+def check(data: str, given: Mapping[str, Any]) -> None:
+    """Raises UsageError for an option that has no meaning for this data."""
+    for name, sets in OWN.items():
+        if _given(given.get(name)) and data not in sets:
+            raise UsageError(f"{_flag(name)} is for --data {' or '.join(sets)}, not for {data}.")
+    if data in MEASURES:
+        for name in OTHERS:
+            if _given(given.get(name)):
+                raise UsageError(f"{_flag(name)} has no meaning for --data {data}.")
+
+
+def run(
+    root: Path | None,
+    models: Sequence[str],
+    reporter: shared.Reporter,
+    out: shared.Output,
+    **given: Any,
+) -> int:
+    """Measures, and writes sheets or rows. Returns the exit status."""
+    from importlib import import_module
+
+    from imgrank.evaluate.searched import Asked
+
+    _, options = shared.build_options((), reporter, **given)
+    settings = options.settings
+    assert settings is not None
+    wanted = {
+        field: given[name]
+        for name, field in (
+            ("top", "top"),
+            ("pool", "pool"),
+            ("rerank", "rerank"),
+            ("rerank_first", "first"),
+            ("rerank_weight", "weight"),
+            ("templates", "templates"),
+        )
+        if _given(given[name])
+    }
+    asked = Asked(
+        data=given["data"],
+        root=root or settings.data_dir,
+        models=tuple(models) or (None,),
+        part=given["part"],
+        rounds=given["rounds"],
+        seed=given["seed"],
+        partial=given["partial"],
+        notify=reporter.notify,
+        progress=reporter.progress,
+        **wanted,
+    )
+    module = import_module(f"imgrank.evaluate.{MEASURES[asked.data]}")
+    found = module.evaluate(asked, settings)
+    reporter.stop()
+    out.stream.write(_rendered(found.table, out.format).encode())
+    return reporter.finish(found.skips, computed=found.computed, known=found.known, strict=False)
+
+
+def _given(value: object) -> bool:
+    return value is not None and value is not False and value != ()
+
+
+def _flag(name: str) -> str:
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _rendered(table: Mapping[str, Any], format_: str) -> str:
+    from imgrank.evaluate import search_report
+
+    if format_ == "json":
+        return json.dumps(table, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    if format_ == "tsv":
+        return "".join("\t".join(row) + "\n" for row in search_report.tsv(table))
+    return _for_people(table)
+
+
+def _for_people(table: Mapping[str, Any]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from imgrank.evaluate import search_report
+    from imgrank.results.output import visible
+
+    sink = io.StringIO()
+    console = Console(file=sink, markup=False, highlight=False)
+    console.print(visible(search_report.heading(table)))
+    for title, head, body in search_report.sheets(table):
+        console.print(visible(f"\n{title}"))
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, name in enumerate(head):
+            drawn.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
+        for row in body:
+            drawn.add_row(*("\n".join(map(visible, cell.split("\n"))) for cell in row))
+        console.print(drawn)
+    for note in search_report.notes(table):
+        console.print(visible(note))
+    return sink.getvalue()
