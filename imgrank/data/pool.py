@@ -30,13 +30,14 @@ class Pool:
     """Row n of everything is picture n.
 
     keys: name each picture, whatever machine it lies on: "oasis/Cat_1.jpg", "holiday/day 1/2.jpg".
-    of: the set of each, or the name of the folder.
+    of: the set of each, or the name of the folder.   folders: the names that are folders.
     """
 
     paths: tuple[Path, ...]
     keys: tuple[str, ...]
     parts: tuple[Part, ...]
     of: tuple[str, ...]
+    folders: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -52,6 +53,7 @@ class Pool:
             tuple(self.keys[n] for n in rows),
             tuple(self.parts[n] for n in rows),
             tuple(self.of[n] for n in rows),
+            self.folders,
         )
 
     def part(self, part: Part) -> Pool:
@@ -82,6 +84,7 @@ def read_pool(names: Sequence[str | Path], root: Path, options: ReadOptions | No
         tuple(key for pool in pools for key in pool.keys),
         tuple(part for pool in pools for part in pool.parts),
         tuple(own for pool in pools for own in pool.of),
+        frozenset().union(*(pool.folders for pool in pools)),
     )
 
 
@@ -102,7 +105,7 @@ def find_pictures(folder: Path, options: ReadOptions | None = None) -> Pool:
         raise DataError(f"{folder} holds no picture.")
     keys = tuple(f"{name}/{path.relative_to(folder).as_posix()}" for path in paths)
     parts: list[Part] = ["train"] * len(paths)
-    return Pool(tuple(paths), keys, tuple(parts), (name,) * len(paths))
+    return Pool(tuple(paths), keys, tuple(parts), (name,) * len(paths), frozenset({name}))
 
 
 def _one(name: str | Path, root: Path, options: ReadOptions) -> Pool:
