@@ -1,23 +1,29 @@
 """Cosines of a query to the kept embeddings of many pictures, without a model and without torch.
 
-    cosines(query, digests, source, store, folder)       exact, in the order of `digests`
-    nearest(query, digests, k, source, store, folder)    the k nearest, best first; maybe approximate
+    cosines(query, digests, source, store, folder)      exact, in the order of `digests`
+    nearest(query, digests, k, source, store, folder)   the k nearest, best first
 
 How to ask: call `cosines` for all pictures of known content. Those that come back as NaN have no
-embedding yet: compute and keep them (`pipeline.compute_features`), then ask again. No call of
-`Store.with_features` is needed before.
+embedding yet: compute and keep them, then ask again. No `Store.with_features` is needed before.
+
+Few pictures are read from the store, many from its mirror (`mirror.py`). One picture has one
+cosine, whichever way and among whatever others: the values are the store's (float16, not rounded
+again), each product is summed in float64, and the sum is rounded to float32 once. The order in
+which numbers are added shows in the 16th digit only; a cosine is printed with 6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from imgrank.mirror import Mirror
+    from imgrank.store.arrays import ArrayState
     from imgrank.store.store import Store
 
 __all__ = ["FEATURE", "Notify", "cosines", "nearest"]
@@ -25,6 +31,15 @@ __all__ = ["FEATURE", "Notify", "cosines", "nearest"]
 FEATURE = "pooled"
 
 Notify = Callable[[str], None]
+
+FEW = 1000
+"""So many pictures are read from the store itself, in about 10 ms."""
+
+AT_ONCE = 4096  # embeddings that are read from the store at once
+BLOCK = 256  # rows that are multiplied at once: as float64 they stay in the processor's cache
+SPAN = 1 << 16  # rows a thread
+
+_said: set[Path] = set()  # folders of which was said that they cannot be used
 
 
 def cosines(
@@ -39,17 +54,29 @@ def cosines(
 
     query: [E], of any length but 0.  digests: of contents; one may come several times.
     source: identity of the features (`BackboneSource.identity`).
-    folder: where the memory-mapped copy is kept, `settings.cache_dir / "vectors"`.
-    notify: hears one line if nothing can be kept there.
+    folder: of the mirrors, `settings.cache_dir / "vectors"`.
+    notify: hears one line, once, if nothing can be kept there.
     """
-    found, matrix = store.feature_matrix(list(dict.fromkeys(digests)), source, FEATURE)
-    if not found:
-        return np.full(len(digests), np.nan, np.float32)
-    pooled = matrix.astype(np.float64)
-    unit = np.asarray(query, np.float64) / np.linalg.norm(query)
-    values = pooled @ unit / np.maximum(np.linalg.norm(pooled, axis=1), 1e-12)
-    by = dict(zip(found, values.tolist(), strict=True))
-    return np.array([by.get(digest, np.nan) for digest in digests], np.float32)
+    import numpy as np
+
+    values = np.full(len(digests), np.nan)
+    state = store.array_state(source, FEATURE)
+    if not digests or state is None:
+        return values.astype(np.float32)
+    unit = np.asarray(query, np.float64) / np.linalg.norm(np.asarray(query, np.float64))
+    left = list(range(len(digests)))
+    mirror = None
+    if len(digests) > FEW:
+        mirror = _open(folder, source, store, state, notify)
+    if mirror is not None:
+        places = mirror.places(digests)
+        there = places >= 0
+        values[there] = _of_mirror(mirror, places[there], unit)
+        left = [] if mirror.whole else np.flatnonzero(~there).tolist()
+    if left:
+        by = dict(_of_store([digests[i] for i in left], unit, source, store))
+        values[left] = [by.get(digests[i], np.nan) for i in left]
+    return values.astype(np.float32)
 
 
 def nearest(
@@ -70,7 +97,91 @@ def nearest(
     finds are exact. Raises MissingExtra without it. Where the index cannot serve (few of the kept
     pictures are asked for, it cannot be written) the answer is exact and `notify` says so.
     """
+    import numpy as np
+
     values = cosines(query, digests, source, store, folder, notify)
     places = np.argsort(-values, kind="stable")  # NaN last
     places = places[: min(k, int((~np.isnan(values)).sum()))]
     return places, values[places]
+
+
+def _open(
+    folder: Path, source: str, store: Store, state: ArrayState, notify: Notify
+) -> Mirror | None:
+    """None where the store has to do."""
+    from imgrank.mirror import open_mirror
+
+    try:
+        return open_mirror(folder, source, store, state)
+    except OSError as error:
+        if folder not in _said:
+            _said.add(folder)
+            notify(
+                f"Embeddings cannot be kept in {folder} ({error.strerror or error}). They are read "
+                "from the cache one by one, which takes longer and gives the same."
+            )
+        return None
+
+
+def _of_store(
+    digests: Sequence[bytes], unit: NDArray[np.float64], source: str, store: Store
+) -> Iterator[tuple[bytes, float]]:
+    """Cosines by digest, of those that the store has."""
+    from imgrank.mirror import lengths
+
+    different = list(dict.fromkeys(digests))
+    for start in range(0, len(different), AT_ONCE):
+        found, vectors = store.feature_matrix(different[start : start + AT_ONCE], source, FEATURE)
+        if found:
+            values = _over(_products(vectors, unit), lengths(vectors))
+            yield from zip(found, values.tolist(), strict=True)
+
+
+def _of_mirror(
+    mirror: Mirror, places: NDArray[np.int64], unit: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Cosines of the rows at these places, [n]."""
+    import numpy as np
+
+    if 2 * len(places) >= len(mirror.rows):  # most of them: in the order in which they lie
+        products = _products(mirror.vectors, unit)
+        return _over(products, mirror.rows["length"])[places]
+    rows, back = np.unique(places, return_inverse=True)
+    values = _over(_products(mirror.vectors, unit, rows), mirror.rows["length"][rows])
+    return values[back]
+
+
+def _products(
+    vectors: NDArray[Any], unit: NDArray[np.float64], rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Inner products with a vector [E] of vectors [n, E], or of these rows of them; [n]."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    count = len(vectors) if rows is None else len(rows)
+    products = np.empty(count)
+
+    def work(start: int) -> None:
+        room = np.empty((BLOCK, len(unit)))
+        for low in range(start, min(start + SPAN, count), BLOCK):
+            high = min(low + BLOCK, start + SPAN, count)
+            block = room[: high - low]
+            np.copyto(block, vectors[low:high] if rows is None else vectors[rows[low:high]])
+            np.einsum("ij,j->i", block, unit, out=products[low:high])  # no BLAS: no threads of its
+
+    starts = range(0, count, SPAN)
+    if len(starts) < 2:
+        for start in starts:
+            work(start)
+    else:
+        with ThreadPoolExecutor(min(len(starts), 8), "cosines") as pool:
+            list(pool.map(work, starts))
+    return products
+
+
+def _over(products: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A vector of length 0 is at right angles to all."""
+    import numpy as np
+
+    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)

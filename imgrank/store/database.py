@@ -308,4 +308,6 @@ def _sound(db: sqlite3.Connection) -> bool:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
     except sqlite3.DatabaseError:
         return False
-    return whole and {"files", "queries", "scores", "features", "feature_data", "texts"} <= tables
+    ours = {"files", "queries", "scores", "features", "feature_data", "texts", "answers"}
+    ours |= {"database", "drops"}
+    return whole and ours <= tables

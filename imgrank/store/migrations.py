@@ -17,6 +17,15 @@ Layout, version 1
 Version 2
     texts          what a text tower said of a text: source identity, kind, text -> float32 array;
                    `kept` is the nanosecond clock at which it was written
+
+Version 3 (for copies of the features outside the database, see `arrays`)
+    database       one row: a token that no other database has
+    drops          of a feature kind, how many arrays were dropped or replaced so far; evictable
+                   ones are not counted
+
+Version 4
+    answers        what a language model answered: kind, model and address, question -> text; see
+                   `answers`
 """
 
 from __future__ import annotations
@@ -68,6 +77,22 @@ MIGRATIONS: tuple[Migration, ...] = (
             id INTEGER PRIMARY KEY, source TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
             kept INTEGER NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL,
             UNIQUE (source, kind, text)
+        )""",
+    ),
+    (
+        "CREATE TABLE database (token TEXT NOT NULL)",
+        "INSERT INTO database (token) VALUES (lower(hex(randomblob(16))))",
+        "CREATE TABLE drops (kind INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+        """CREATE TRIGGER features_dropped AFTER DELETE ON features WHEN OLD.evictable = 0 BEGIN
+            INSERT OR IGNORE INTO drops (kind, count) VALUES (OLD.kind, 0);
+            UPDATE drops SET count = count + 1 WHERE kind = OLD.kind;
+        END""",
+    ),
+    (
+        """CREATE TABLE answers (
+            id INTEGER PRIMARY KEY, kind TEXT NOT NULL, source TEXT NOT NULL,
+            question TEXT NOT NULL, kept INTEGER NOT NULL, answer TEXT NOT NULL,
+            UNIQUE (kind, source, question)
         )""",
     ),
 )

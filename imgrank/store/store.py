@@ -19,14 +19,17 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import StoreError
 from imgrank.store import upkeep
+from imgrank.store.answers import Answers
+from imgrank.store.arrays import ArrayState, KeptArray, Stamp, array_state, arrays, stamps
 from imgrank.store.database import Database
 from imgrank.store.features import as_array, put_features, touch
+from imgrank.store.lookup import known_contents, marks, path_keys, pieces, rows_of
 from imgrank.store.values import (
     ALWAYS_KEPT,
     Batch,
@@ -54,8 +57,6 @@ __all__ = [
     "StoreInfo",
 ]
 
-T = TypeVar("T")
-_AT_ONCE = 500  # keys a statement; SQLite builds older than 3.32 take at most 999
 _TOUCHES = 4096  # uses noted in memory before they are written without a batch
 
 
@@ -86,6 +87,7 @@ class Store:
         self._database = Database(path, busy_seconds=busy_seconds, notify=notify)
         self._budget = feature_budget
         self._clock = clock
+        self.answers = Answers(self._database, clock)  # of language models
         self._last_tick = 0
         self._used: dict[int, int] = {}  # feature row -> tick, not yet written
 
@@ -101,27 +103,16 @@ class Store:
 
     def known_digests(self, files: Sequence[ImageFile]) -> dict[Path, bytes]:
         """Digests of files whose path, size and modification time are as they were, by path."""
-        keys = [os.fsencode(os.path.abspath(file.path)) for file in files]  # noqa: PTH100 speed
+        found = zip(files, self.contents(files), strict=True)
+        return {file.path: digest for file, digest in found if digest is not None}
 
-        def work(db: sqlite3.Connection) -> dict[Path, bytes]:
-            ends = (min(keys), max(keys))
-            found = _rows(
-                db,
-                "path, size, mtime_ns, digest FROM files",
-                "path",
-                "path BETWEEN ? AND ?",
-                ends,
-                keys,
-            )
-            rows = {path: row for path, *row in found}
-            known: dict[Path, bytes] = {}
-            for key, file in zip(keys, files, strict=True):
-                row = rows.get(key)
-                if row is not None and row[0] == file.size and row[1] == file.mtime_ns:
-                    known[file.path] = row[2]
-            return known
-
-        return self._database.read(work, {}) if keys else {}
+    def contents(self, files: Sequence[ImageFile]) -> list[bytes | None]:
+        """The same in the order of the files, None where it is not known; twice as fast."""
+        keys = path_keys(files)
+        nothing: list[bytes | None] = [None] * len(files)
+        if not keys:
+            return nothing
+        return self._database.read(lambda db: known_contents(db, files, keys), nothing)
 
     def scores(self, digests: Sequence[bytes], ranker: str, prompt: str) -> dict[bytes, Score]:
         """Scores that are known, by digest; a value of NaN is a known absence (see `ScoreRow`)."""
@@ -131,7 +122,7 @@ class Store:
             if query is None:
                 return {}
             wanted = set(digests)
-            rows = _rows(
+            rows = rows_of(
                 db, "digest, value, low, high FROM scores", "digest", "query = ?", (query,), digests
             )
             return {
@@ -149,7 +140,7 @@ class Store:
 
         names: only these; others, maybe large ones, are not read, and not noted as used.
         """
-        some = "" if names is None else f" AND name IN {_marks(names)}"
+        some = "" if names is None else f" AND name IN {marks(names)}"
 
         def work(db: sqlite3.Connection) -> dict[str, NDArray[Any]]:
             rows = db.execute(
@@ -179,16 +170,16 @@ class Store:
             kinds = [
                 row[0]
                 for row in db.execute(
-                    f"SELECT id FROM feature_kinds WHERE source = ? AND name IN {_marks(names)}",
+                    f"SELECT id FROM feature_kinds WHERE source = ? AND name IN {marks(names)}",
                     (source, *names),
                 )
             ]
             return {
                 row[0]
-                for some in _pieces(digests)
+                for some in pieces(digests)
                 for row in db.execute(
-                    f"SELECT digest FROM features WHERE kind IN {_marks(kinds)}"
-                    f" AND digest IN {_marks(some)} GROUP BY digest HAVING count(*) = ?",
+                    f"SELECT digest FROM features WHERE kind IN {marks(kinds)}"
+                    f" AND digest IN {marks(some)} GROUP BY digest HAVING count(*) = ?",
                     (*kinds, *some, len(set(names))),
                 )
             }
@@ -207,12 +198,12 @@ class Store:
         def work(db: sqlite3.Connection) -> dict[bytes, tuple[bytes, str, str]]:
             rows = [
                 row
-                for some in _pieces(digests)
+                for some in pieces(digests)
                 for row in db.execute(
                     "SELECT digest, data, dtype, shape, features.id, evictable FROM features"
                     " JOIN feature_kinds ON feature_kinds.id = kind"
                     " JOIN feature_data ON feature_data.id = features.id"
-                    f" WHERE source = ? AND name = ? AND digest IN {_marks(some)}",
+                    f" WHERE source = ? AND name = ? AND digest IN {marks(some)}",
                     (source, name, *some),
                 )
             ]
@@ -232,6 +223,18 @@ class Store:
         one = as_array(*stored[0])
         data = bytearray().join(data for data, *_ in stored)  # one copy, and it can be written to
         return kept, np.frombuffer(data, one.dtype).reshape(len(kept), *one.shape)
+
+    def array_state(self, source: str, name: str) -> ArrayState | None:
+        """By what a copy of all arrays of one name is known to be current; see `arrays`."""
+        return self._database.read(lambda db: array_state(db, source, name), None)
+
+    def arrays(self, state: ArrayState, after: int, count: int) -> list[KeptArray]:
+        """At most `count` arrays that were there at that state, in the order of their ids."""
+        return self._database.read(lambda db: arrays(db, state, after, count), [])
+
+    def stamps(self, state: ArrayState) -> list[Stamp]:
+        """Of all arrays that are there still, in the order of their ids."""
+        return self._database.read(lambda db: stamps(db, state), [])
 
     def put(self, batch: Batch) -> None:
         """Keeps a batch in one transaction; later values take the place of earlier ones.
@@ -359,37 +362,3 @@ def _number(value: float | None) -> float | None:
 def _text(text: str) -> str:
     # A command line that is not UTF-8 arrives with lone surrogates, which SQLite does not take.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _rows(
-    db: sqlite3.Connection,
-    what: str,
-    key: str,
-    where: str,
-    values: tuple[object, ...],
-    keys: Sequence[bytes],
-) -> Iterator[tuple[Any, ...]]:
-    """Rows `where` the key is one of many, and maybe others.
-
-    Reading a range from end to end is three times as fast as looking its rows up, so that is done
-    where at least half of the range is wanted: a folder sorted again, a store of one folder.
-    """
-    limit = 2 * len(keys)
-    near = db.execute(
-        f"SELECT count(*) FROM (SELECT {what} WHERE {where} LIMIT ?)", (*values, limit + 1)
-    ).fetchone()[0]
-    if near <= limit:
-        yield from db.execute(f"SELECT {what} WHERE {where}", values)
-        return
-    for some in _pieces(keys):
-        yield from db.execute(
-            f"SELECT {what} WHERE {where} AND {key} IN {_marks(some)}", (*values, *some)
-        )
-
-
-def _pieces(keys: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (keys[i : i + _AT_ONCE] for i in range(0, len(keys), _AT_ONCE))
-
-
-def _marks(keys: Collection[object]) -> str:
-    return f"({','.join('?' * len(keys))})"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from imgrank.store.database import Database
 from imgrank.store.features import evict, evictable_bytes
 from imgrank.store.migrations import MIGRATIONS
-from imgrank.store.values import FeatureCount, ScoreCount, StoreInfo, TextCount
+from imgrank.store.values import AnswerCount, FeatureCount, ScoreCount, StoreInfo, TextCount
 
 __all__ = ["Freed", "clear", "info", "prune"]
 
@@ -44,13 +44,15 @@ def info(database: Database, budget: int) -> StoreInfo:
                 for source, name, arrays, size, evictable in db.execute(_FEATURES)
             ),
             texts=tuple(TextCount(*row) for row in db.execute(_TEXTS)),
+            answers=tuple(AnswerCount(*row) for row in db.execute(_ANSWERS)),
             evictable_bytes=evictable_bytes(db),
             feature_budget=budget,
             set_aside=database.set_aside(),
         )
 
+    aside = database.set_aside()
     nothing = StoreInfo(
-        database.path, len(MIGRATIONS), False, 0, 0, 0, (), (), (), 0, budget, database.set_aside()
+        database.path, len(MIGRATIONS), False, 0, 0, 0, (), (), (), (), 0, budget, aside
     )
     return database.read(work, nothing)
 
@@ -72,6 +74,7 @@ def prune(database: Database, budget: int, unused_since: int, gone_folders: bool
         evict(db, budget, unused_since)
         db.execute("DELETE FROM texts WHERE kept < ?", (unused_since,))
         db.execute("DELETE FROM feature_kinds WHERE id NOT IN (SELECT kind FROM features)")
+        db.execute("DELETE FROM drops WHERE kind NOT IN (SELECT id FROM feature_kinds)")
         files, scores, features, texts = map(int.__sub__, before, _counts(db))
         return files, scores, features, texts
 
@@ -103,12 +106,24 @@ def clear(database: Database) -> int:
     return freed
 
 
-_TABLES = ("files", "scores", "queries", "features", "feature_data", "feature_kinds", "texts")
+_TABLES = (
+    "files",
+    "scores",
+    "queries",
+    "features",
+    "feature_data",
+    "feature_kinds",
+    "texts",
+    "drops",
+    "answers",
+)
 _SCORES = """SELECT ranker, count(DISTINCT query), count(*) FROM scores
     JOIN queries ON queries.id = query GROUP BY ranker ORDER BY ranker"""
 _FEATURES = """SELECT source, name, count(*), sum(bytes), max(evictable) FROM features
     JOIN feature_kinds ON feature_kinds.id = kind GROUP BY kind ORDER BY source, name"""
 _TEXTS = """SELECT source, kind, count(*), sum(length(data)) FROM texts
+    GROUP BY source, kind ORDER BY source, kind"""
+_ANSWERS = """SELECT source, kind, count(*), sum(length(answer)) FROM answers
     GROUP BY source, kind ORDER BY source, kind"""
 
 

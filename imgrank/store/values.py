@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALWAYS_KEPT",
+    "AnswerCount",
     "Batch",
     "FeatureCount",
     "FeatureRow",
@@ -108,6 +109,15 @@ class TextCount(NamedTuple):
     bytes: int
 
 
+class AnswerCount(NamedTuple):
+    """Answers of one kind by one language model, with the bytes of their text."""
+
+    source: str
+    kind: str
+    answers: int
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
     """What the store holds, for `cache info`.
@@ -127,6 +137,7 @@ class StoreInfo:
     scores: tuple[ScoreCount, ...]
     features: tuple[FeatureCount, ...]
     texts: tuple[TextCount, ...]
+    answers: tuple[AnswerCount, ...]
     evictable_bytes: int
     feature_budget: int
     set_aside: tuple[Path, ...]

@@ -140,7 +140,7 @@ def test_info_counts(tmp_path: Path) -> None:
             )
         )
         info = store.info()
-    assert (info.path, info.version, info.writable) == (path, 2, True)
+    assert (info.path, info.version, info.writable) == (path, 4, True)
     assert (info.files, info.pictures) == (6, 5)
     assert [tuple(s) for s in info.scores] == [("measured", 1, 1), ("tiny", 2, 10)]
     assert [tuple(f) for f in info.features] == [("tiny", "grid", 5, 5 * KB, True)]
