@@ -29,6 +29,7 @@ __all__ = [
     "levels_of",
     "metadata",
     "model_card",
+    "named_towers",
     "with_measured",
 ]
 
@@ -226,6 +227,11 @@ def for_hub(card: str, data: ModelCardData, name: str) -> str:
     tags = [*merged.get("tags", []), *wanted.get("tags", [])]
     merged["tags"] = list(dict.fromkeys(tags))
     return f"---\n{CardData(**merged).to_yaml(original_order=ORDER)}\n---\n\n{own.text.strip()}\n"
+
+
+def named_towers(replaced: Sequence[str]) -> str:
+    """ "image tower", "image and text towers"."""
+    return f"{' and '.join(sorted(replaced))} tower{'s' if len(replaced) > 1 else ''}"
 
 
 def _licence(text: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Three places know something: the folder on this machine (`registry.Entry`), the 
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
-from imgrank.models.checkpoint import RETRIEVAL
+from imgrank.models.checkpoint import CARD, RETRIEVAL
 from imgrank.models.licence import research_only
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import COMMIT
@@ -164,7 +165,7 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
     licence = entry.config.get("licence") or (origin and origin.licence)
     if not licence and entry.where == "embedded":
         licence = EMBEDDED_LICENCE
-    licence = str(licence or (known.licence if known else ""))
+    licence = str(licence or (known.licence if known else "") or _licence_said(entry))
     places = (EMBEDDED, settings.models_dir)
     state: State = "embedded" if entry.where == "embedded" else "here"
     imported = origin is not None and origin.origin == "imported"
@@ -202,6 +203,17 @@ def _use(entry: Entry, known: Listed | None) -> str:
     if known or entry.kind == DETECTOR:
         return listed()[entry.name].use
     return listed()[RETRIEVAL].use if entry.kind == RETRIEVAL else ""
+
+
+def _licence_said(entry: Entry) -> str:
+    """By the front matter of a backbone's card: a training or an export wrote it."""
+    card = entry.folder / CARD
+    if entry.kind != "backbone" or not card.is_file():
+        return ""
+    with card.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(10_000).partition("---\n")[2].partition("\n---")[0]
+    said = dict(re.findall(r"^(license|license_name): *['\"]?([\w.-]+)['\"]?$", head, re.M))
+    return str(said.get("license_name") or said.get("license", ""))
 
 
 def _measured(entry: Entry) -> tuple[Mapping[str, Any], ...]:

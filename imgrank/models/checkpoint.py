@@ -69,6 +69,7 @@ __all__ = [
     "FORMAT",
     "RETRIEVAL",
     "WEIGHTS",
+    "check_replaced",
     "identity",
     "load_arrays",
     "load_logit_scale",
@@ -208,7 +209,18 @@ def load_logit_scale(folder: Path) -> float | None:
 
     found = _open(folder, lambda name: name == f"{TOWER}logit_scale", "numpy")
     _check_finite(folder, {name: bool(np.isfinite(value).all()) for name, value in found.items()})
-    return next((math.exp(float(value.flat[0])) for value in found.values()), None)
+    try:
+        return next((math.exp(float(value.flat[0])) for value in found.values()), None)
+    except (OverflowError, IndexError) as error:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} holds no logit_scale that can be used ({error}). Use another "
+            "checkpoint."
+        ) from error
+
+
+def check_replaced(folder: Path) -> None:
+    """Raises CheckpointError if its file does not replace the towers that its config names."""
+    _open(folder, lambda name: False, "numpy")
 
 
 def load_arrays(folder: Path) -> dict[str, NDArray[np.float32]]:

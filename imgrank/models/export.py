@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgrank.errors import CheckpointError, UsageError
-from imgrank.models.card import ORDER, backbone_metadata
+from imgrank.models.card import ORDER, backbone_metadata, named_towers
 from imgrank.models.checkpoint import CARD, RETRIEVAL, TOWER, load_tensors
 from imgrank.models.digests import known_sha256
 from imgrank.models.imported import new_folder
@@ -27,7 +27,7 @@ from imgrank.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["export"]
+__all__ = ["export", "fill"]
 
 
 def export(entry: Entry, folder: Path, settings: Settings) -> BackboneSpec:
@@ -36,8 +36,6 @@ def export(entry: Entry, folder: Path, settings: Settings) -> BackboneSpec:
     Raises UsageError if nothing of its towers was tuned, or for the folder's name;
     CheckpointError if its backbone is not here or a file cannot be read or written.
     """
-    from imgrank.models.backbone import describe
-
     facts = entry.config.get("backbone", {})
     if not facts.get("replaced"):
         kind = "is a backbone" if entry.kind == "backbone" else "has no tower of its own"
@@ -49,19 +47,28 @@ def export(entry: Entry, folder: Path, settings: Settings) -> BackboneSpec:
     if base is None:
         raise CheckpointError(f"{lacking(entry, settings)}. Get it: {way_to(entry)}")
     spec = read_spec(base)
-    tensors = _joined(entry, spec)
     target = folder.absolute()
     with new_folder(target.parent, target.name) as staging:
-        for name in dict.fromkeys(
-            (CONFIG, *TOKENIZER, *([spec.merges.name] if spec.merges else []))
-        ):
-            if (base / name).is_file():
-                shutil.copyfile(base / name, staging / name)
-        _save(staging / spec.weights.name, tensors)
-        (staging / CARD).write_text(_card(entry, target.name, spec), encoding="utf-8")
-        side = spec.image_size if spec.other_size else None
-        describe(staging, target.name, spec.statistics, side)
+        fill(staging, target.name, entry, spec)
     return read_spec(target)
+
+
+def fill(folder: Path, name: str, entry: Entry, spec: BackboneSpec, more: str = "") -> None:
+    """Write the tuned backbone into a folder that is there and empty; it will be called `name`.
+
+    spec: of the backbone that the checkpoint rests on.   more: text for the end of its card.
+    Raises CheckpointError if a file cannot be read, OSError if one cannot be written.
+    """
+    from imgrank.models.backbone import describe
+
+    tensors = _joined(entry, spec)
+    for file in dict.fromkeys((CONFIG, *TOKENIZER, *([spec.merges.name] if spec.merges else []))):
+        if (spec.folder / file).is_file():
+            shutil.copyfile(spec.folder / file, folder / file)
+    _save(folder / spec.weights.name, tensors)
+    (folder / CARD).write_text(_card(entry, name, spec) + more, encoding="utf-8")
+    side = spec.image_size if spec.other_size else None
+    describe(folder, name, spec.statistics, side)
 
 
 def _joined(entry: Entry, spec: BackboneSpec) -> dict[str, Tensor]:
@@ -91,7 +98,7 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _card(entry: Entry, name: str, spec: BackboneSpec) -> str:
-    towers = " and ".join(entry.config["backbone"]["replaced"])
+    towers = named_towers(entry.config["backbone"]["replaced"])
     licence = str(entry.config.get("licence") or "")
     purpose = "search" if entry.kind == RETRIEVAL else ", ".join(entry.tasks)
     rest = "The rest of that checkpoint is not part of this folder."
@@ -107,7 +114,7 @@ def _card(entry: Entry, name: str, spec: BackboneSpec) -> str:
         "",
         f"# {name}",
         "",
-        f"The OpenCLIP model `{spec.name}` with the {towers} tower of `{entry.name}`, which was "
+        f"The OpenCLIP model `{spec.name}` with the {towers} of `{entry.name}`, which was "
         f"trained for {purpose} (imgrank, kind {entry.kind}).",
         "",
         f'    model = open_clip.create_model("local-dir:{name}")',

@@ -302,6 +302,15 @@ def _try_checkpoint(found: Plan, settings: Settings, folder: Path) -> None:
             "Its owners published it so; nothing was kept."
         )
     facts: Mapping[str, Any] = config.get("backbone") or {}
+    if facts.get("replaced"):
+        try:
+            checkpoint.check_replaced(folder)
+        except CheckpointError as error:
+            shutil.rmtree(folder)
+            raise ModelUnavailable(
+                f"{found.repository}: {checkpoint.WEIGHTS} does not hold what its own config says. "
+                "Its owners published it so; nothing was kept."
+            ) from error
     digest = facts.get("digest")
     if digest and backbone_by_digest(str(digest), settings) is None:
         raise ModelUnavailable(

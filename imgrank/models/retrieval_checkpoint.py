@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
 from imgrank.models.atomic import write_bytes, write_json
-from imgrank.models.card import BEGIN, END, front_matter
+from imgrank.models.card import BEGIN, END, front_matter, named_towers
 from imgrank.models.checkpoint import CARD, CONFIG, RETRIEVAL, TOWER, read_config, towers_of
 from imgrank.models.imported import backbone_facts
 from imgrank.models.spec import BackboneSpec
@@ -51,7 +51,7 @@ def facts(
     model: Mapping[str, Any] | None = None,
     measured: Sequence[Row] = (),
 ) -> dict[str, Any]:
-    """The config for `save_checkpoint`.
+    """The config for `save_checkpoint`; `licence`, "" if unknown.
 
     backbone: what was tuned.   names: of its tensors that are replaced, with or without `tower.`.
     made_by: the command.
@@ -101,17 +101,17 @@ def card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
     notes: data, terms and limits, Markdown.   training: one line each: command, data, seed, time.
     """
     facts = config["backbone"]
-    towers = " and ".join(facts["replaced"])
     lines = [
         *front_matter(config),
         f"# {config['name']}",
         "",
-        f"`{facts['name']}` tuned for search: plain text-to-image retrieval with it prefers, among "
-        "pictures that fit the words, those that people find beautiful.",
+        f"`{facts['name']}` tuned for search: it was trained to prefer, among pictures that fit "
+        "the words, those that people find beautiful, with no second model to re-rank them.",
         "",
         f"    imgrank search PHOTOS QUERY --model {config['name']}",
         "",
-        f"- holds the tensors of the {towers} tower that differ from the backbone's; "
+        f"- holds the tensors of the {named_towers(facts['replaced'])} that differ from the "
+        "backbone's; "
         "`imgrank models export` writes the whole model for OpenCLIP",
         f"- made by `{config['made_by']}`",
         f"- licence: {config.get('licence') or 'unknown'}",
