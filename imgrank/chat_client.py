@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -67,11 +67,12 @@ class Client:
     def send(self, messages: list[dict[str, Any]], temperature: float) -> bytes:
         """The body of the answer. Raises ChatError, which says what happened and what to do."""
         end = self._endpoint
-        create = self._openai.chat.completions.with_raw_response.create
+        body: dict[str, Any] = {"model": end.model, "messages": messages}
+        if self._temperature:
+            body["temperature"] = temperature
         try:
-            extra: dict[str, Any] = {"temperature": temperature} if self._temperature else {}
-            raw = create(model=end.model, messages=cast(Any, messages), **extra)
-            return raw.http_response.content
+            answer = self._openai.post("/chat/completions", body=body, cast_to=httpx2.Response)
+            return answer.content
         except openai.APIStatusError as error:
             if self._temperature and error.status_code in (400, 422) and _of_heat(error):
                 self._temperature = False  # some models answer at their own alone

@@ -66,6 +66,9 @@ def info(as_json: bool) -> None:
     for text in found.texts:
         size = f"{text.bytes / 1e6:.1f} MB"
         click.echo(f"{text.texts} prompts, {text.kind} ({size}): {text.source}")
+    for answer in found.answers:
+        size = f"{answer.bytes / 1e6:.1f} MB"
+        click.echo(f"{answer.answers} answers, {answer.kind} ({size}): {answer.source}")
     click.echo(
         f"token maps use {found.evictable_bytes / 1e6:.1f} of {found.feature_budget / 1e6:.0f} MB"
     )
@@ -103,9 +106,12 @@ def prune(days: int | None, gone_folders: bool) -> None:
 @cache.command(epilog=CLEAR_EXAMPLES)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes: bool) -> int:
-    """Forget all scores, features and exports. Pictures are not touched; all is made again."""
+    """Forget all scores, features, exports and answers of language models.
+
+    Pictures are not touched; all is made again, and asked again, when it is needed.
+    """
     try:
-        if not yes and not click.confirm("Forget all scores and features?", err=True):
+        if not yes and not click.confirm("Forget all scores, features and answers?", err=True):
             return 1
     except click.Abort:
         raise UsageError("nothing was forgotten. --yes answers beforehand.") from None

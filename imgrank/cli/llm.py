@@ -1,10 +1,11 @@
 """Options of the commands that may ask a language model, and the few lines that ask it.
 
     @llm_options                                   # --rephrase METHOD, --llm URL, ...
-    query = rephrased(given, query, settings, notify)
-    queries = rephrased_all(given, queries, settings, notify, progress)
+    text = rephrased(given, query, settings, notify)
+    texts = rephrased_all(given, queries, settings, notify, progress)
+    how = rephrased_by(given, settings)            # "k_list by NAME at URL"
 
-Without --rephrase both give back what they were given. `given` is the dict of a command's options.
+Without --rephrase the texts are those that were given. `given` is the dict of a command's options.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from imgrank.chat import Chat
     from imgrank.store.answers import Answers
 
-__all__ = ["chat_from", "endpoint_options", "llm_options", "rephrased", "rephrased_all"]
+__all__ = [
+    "chat_from",
+    "endpoint_options",
+    "llm_options",
+    "rephrased",
+    "rephrased_all",
+    "rephrased_by",
+]
 
 METHODS = ("detail", "k_list", "kw_dict", "reorg", "repeat")  # rephrasing.METHODS, unimported
 Notify = Callable[[str], None]
@@ -83,15 +91,21 @@ def chat_from(given: Mapping[str, Any], settings: Settings, notify: Notify) -> C
 
 
 def rephrased(given: Mapping[str, Any], query: str, settings: Settings, notify: Notify) -> str:
-    """What is really asked for `query`; said where it is another text.
+    """What is really asked for `query`; the command shows it.
 
     Raises UsageError where no model is named, ChatError where it fails (not with
     --plain-if-failed), MissingExtra without the client.
     """
     (text,) = rephrased_all(given, [query], settings, notify)
-    if text != query:
-        notify(f"asked as: {text}")
     return text
+
+
+def rephrased_by(given: Mapping[str, Any], settings: Settings) -> str:
+    """How that comes about: "k_list by NAME at URL", "repeat"; "" without --rephrase."""
+    method = given["rephrase"]
+    if method in (None, "repeat"):
+        return method or ""
+    return f"{method} by {chat_from(given, settings, lambda text: None).endpoint.source}"
 
 
 def rephrased_all(
