@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgrank.cli.data_preferences import preferences
 from imgrank.results.output import visible
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def data() -> None:
 
     imgrank downloads none of them: each is fetched by you from where it is published.
     """
+
+
+data.add_command(preferences)
 
 
 # ---- list ----------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ __all__ = [
     "Grid",
     "Preferences",
     "arrange",
+    "described",
     "lines",
     "locate",
     "order_pairs",
@@ -76,22 +77,27 @@ class Preferences:
         return len(self.queries)
 
 
-def lines(preferences: Preferences) -> Iterator[str]:
-    """The lines of the file, without their ends."""
-    keys = np.array(preferences.keys, dtype=object)
+def described(preferences: Preferences) -> dict[str, Any]:
+    """The first line of the file: what it is, its sizes, then the other facts."""
     count, u, v = preferences.matrix.shape
     head = {
         "format": FORMAT,
         "kind": "preferences",
         "queries": count,
-        "pictures": len(keys),
+        "pictures": len(preferences.keys),
         "rows": u,
         "columns": v,
     }
-    yield _json({**head, **{k: x for k, x in preferences.facts.items() if k not in head}})
+    return {**head, **{k: x for k, x in preferences.facts.items() if k not in head}}
+
+
+def lines(preferences: Preferences) -> Iterator[str]:
+    """The lines of the file, without their ends."""
+    keys = np.array(preferences.keys, dtype=object)
+    yield _json(described(preferences))
     for key, digest in zip(preferences.keys, preferences.digests, strict=True):
         yield _json({"picture": key, "sha256": digest})
-    for n in range(count):
+    for n in range(len(preferences)):
         line: dict[str, Any] = {
             "query": preferences.queries[n],
             "rephrased": preferences.rephrased[n],

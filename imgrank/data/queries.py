@@ -14,7 +14,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from imgrank.data.captions import Captioned
+from imgrank.data import catalogue
+from imgrank.data.captions import CAPTIONED, Captioned, read_captioned
+from imgrank.data.labelled import ReadOptions
 from imgrank.data.layout import read_text
 from imgrank.data.oasis import parts_of
 from imgrank.data.split import Part
@@ -26,10 +28,13 @@ __all__ = [
     "distinct",
     "drawn",
     "read_queries",
+    "set_queries",
+    "sets_with_queries",
     "shortened",
     "theme_queries",
 ]
 
+THEMED = "oasis"
 HANGING = frozenset(
     (
         *("a", "an", "the", "and", "or", "but", "of", "in", "on", "at", "to", "by", "for", "from"),
@@ -69,6 +74,28 @@ def theme_queries(pictures: Sequence[Path], part: Part) -> list[str]:
         if own == part
     ]
     return distinct(names)
+
+
+def sets_with_queries(names: Sequence[str]) -> list[str]:
+    """Those of these sets that have captions or themes."""
+    return [name for name in names if name in (*CAPTIONED, THEMED)]
+
+
+def set_queries(
+    name: str, root: Path, part: Part, words: int | None = None, options: ReadOptions | None = None
+) -> list[str]:
+    """The queries of one part of a set: its captions, or OASIS's themes.
+
+    words: of a caption, only so many; theme names are short. Raises UsageError for another set,
+    DataError as its reader does, or if the part has none.
+    """
+    if name == THEMED:
+        found = theme_queries(catalogue.read(name, root, options).paths, part)
+    else:
+        found = caption_queries(read_captioned(name, root, options), part, words)
+    if not found:
+        raise DataError(f"{name} has no query in its {part} part.")
+    return found
 
 
 def read_queries(file: Path) -> list[str]:

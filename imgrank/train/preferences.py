@@ -14,7 +14,7 @@ content only the first; cosines count to 6 decimals, scores to 7 digits; equal o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from imgrank.data.ordering import Grid, Matrix, Numbers, arrange, best, ensemble
 from imgrank.data.pool import Pool
-from imgrank.data.preferences import Preferences
+from imgrank.data.preferences import Preferences, described
 from imgrank.errors import DataError
 from imgrank.images import ImageFile, Skip
 from imgrank.opening import open_store
@@ -32,7 +32,7 @@ from imgrank.pipeline import Progress, features_of, score_files
 from imgrank.rankers.base import Job
 from imgrank.rankers.prompts import PromptRanker
 from imgrank.rankers.source import BackboneSource
-from imgrank.rankers.words import load_words
+from imgrank.rankers.words import load_words, words_read
 from imgrank.reranking import reranker
 from imgrank.settings import Settings
 from imgrank.store.digest import digest_file
@@ -43,6 +43,7 @@ __all__ = ["Request", "Said", "build"]
 POOLED = "pooled"
 AT_ONCE = 4_000_000  # cosines in memory
 TEXTS = 256  # queries through the text tower together
+LOOKED_AT = 40  # rephrased queries, to tell whether they are cut
 Embeddings = npt.NDArray[np.float32]
 
 
@@ -91,17 +92,18 @@ def build(
         grid = request.grid.fitted(len(pictures.keys))
         _say_shrunk(request.grid, grid, len(pictures.keys), notify)
         texts = list(dict.fromkeys(said.rephrased for said in asked))
-        embedded = _embedded(words.source, texts, notify)
+        embedded = _embedded(words.source, texts)
+        _say_cut(words.source, [s.rephrased for s in asked if s.rephrased != s.query], notify)
     row = {text: n for n, text in enumerate(texts)}
     rows = np.array([row[said.rephrased] for said in asked], dtype=np.intp)
     matrix, cosines, values = _matrices(embedded[rows], pictures, grid, request.weight)
     used = np.unique(matrix)
     facts = {
         **_facts(words, job, request, grid),
-        "pool": _counted(pictures, pool, used),
         **(request.facts or {}),
+        "pool": _counted(pictures, pool, used),
     }
-    return Preferences(
+    made = Preferences(
         queries=tuple(said.query for said in asked),
         rephrased=tuple(said.rephrased for said in asked),
         pictures=tuple(pictures.paths[n] for n in used),
@@ -113,6 +115,7 @@ def build(
         values=values,
         facts=facts,
     )
+    return replace(made, facts=described(made))
 
 
 # ---- pictures ------------------------------------------------------------------------------------
@@ -236,30 +239,35 @@ def _say_left_out(
 
 
 def _say_shrunk(wanted: Grid, got: Grid, pictures: int, notify: Callable[[str], None]) -> None:
-    of = f"the best {got.top}" if got.top < pictures else f"a pool of {pictures} pictures"
-    if (wanted.rows, wanted.columns) != (got.rows, got.columns):
-        notify(
-            f"{of} is too few for {wanted.rows} x {wanted.columns} pictures a query: the matrix "
-            f"is {got.rows} x {got.columns}, {got.pairs} pairs a query instead of {wanted.pairs}"
-        )
+    """Where the grid had to be fitted to the pool, or to `top`."""
+    of = f"the best {got.top} pictures" if got.top < pictures else f"a pool of {pictures} pictures"
     if got.stride < wanted.stride:
         notify(
-            f"{of}: every {_nth(got.stride)} picture is taken, not every {_nth(wanted.stride)}; "
-            "the rows of a query differ less in relevance"
+            f"{of}: the stride is {got.stride} instead of {wanted.stride}, so that the rows of a "
+            "query differ less in relevance"
+        )
+    if (wanted.rows, wanted.columns) != (got.rows, got.columns):
+        notify(
+            f"{of}: a matrix is {got.rows} x {got.columns} instead of {wanted.rows} x "
+            f"{wanted.columns}, {got.pairs} pairs a query instead of {wanted.pairs}"
         )
 
 
-def _nth(number: int) -> str:
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0)
-    return f"{number}{ending or 'th'}"
-
-
-def _embedded(
-    source: BackboneSource, texts: Sequence[str], notify: Callable[[str], None]
-) -> Embeddings:
+def _embedded(source: BackboneSource, texts: Sequence[str]) -> Embeddings:
     """What the text tower gives for each text as it stands, [Q, E], L2-normalised."""
     parts = [source.text_embeddings(texts[n : n + TEXTS]) for n in range(0, len(texts), TEXTS)]
     return np.concatenate(parts).astype(np.float32)
+
+
+def _say_cut(source: BackboneSource, texts: Sequence[str], notify: Callable[[str], None]) -> None:
+    """That rephrased queries are longer than the text tower reads; found out from some of them."""
+    some = texts[:: max(1, len(texts) // LOOKED_AT)][:LOOKED_AT]
+    read = [number for text in some if (number := words_read(source, text)) is not None]
+    if read:
+        notify(
+            f"{len(read)} of {len(some)} rephrased queries that were looked at are cut: "
+            f"{source.spec.name} reads about {round(float(np.mean(read)))} words of them"
+        )
 
 
 def _matrices(
