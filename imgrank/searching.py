@@ -120,7 +120,7 @@ def search(
     run = _Search(words, terms, settings, options)
     column = run.column(query if query is not None else spelled(typed))
     files, skips = pictures_of(paths, options)
-    run.say(rephrased_by)
+    run.say(typed, asked)
     used = [words.source, *([job.ranker.source] if job else ())]
     sources = list({id(source): source for source in used}.values())
     with open_store(settings, sources, options.notify) as store:
@@ -170,10 +170,12 @@ class _Search:
             called, None, "search", self.words.name, answer.revision, spelled(self.terms), "cosine"
         )
 
-    def say(self, rephrased_by: str) -> None:
+    def say(self, typed: Sequence[Term], asked: Asked) -> None:
         """What is asked of whom."""
-        by = f" (rephrased: {rephrased_by})" if rephrased_by else ""
-        self.options.notify(f"{spelled(self.terms)}: search {self.words.name}{by}")
+        self.options.notify(f"{spelled(typed)}: search {self.words.name}")
+        if asked.rephrased is not None:
+            by = f" ({asked.by})" if asked.by else ""
+            self.options.notify(f"  asked as '{asked.rephrased}'{by}")
 
     def vector(self, store: Store) -> NDArray[Any]:
         """The query, [E] float32, L2-normalised. Raises UsageError if its terms cancel out."""

@@ -214,6 +214,49 @@ def test_a_preview_is_for_terminals(photos: Path, run: Run) -> None:
     assert result.stdout.splitlines()[0] == "photos/cat.png"
 
 
+# ---- other words ---------------------------------------------------------------------------------
+
+CATS = " ".join(["a cat."] * 25)  # about 50 words
+
+
+def test_what_is_really_asked_is_said(photos: Path, run: Run) -> None:
+    remember({}, {CATS: [0, 1, 0]})
+    result = run("photos", "a cat", "--rephrase", "repeat", "--plus", "a leash=0.1", "-f", "json")
+    assert result.exit_code == 0, result.stderr
+    said = result.stderr.splitlines()
+    assert said[:2] == ["'a cat' + 0.1 'a leash': search tiny", f"  asked as '{CATS}' (repeat)"]
+    found = json.loads(result.stdout)
+    assert found["images"][0]["path"] == "photos/night.png"
+    assert found["criteria"][0]["instruction"] == "a cat"
+    about = {key: found["search"][key] for key in ("query", "rephrased", "rephrased_by")}
+    assert about == {"query": "a cat", "rephrased": CATS, "rephrased_by": "repeat"}
+
+
+def test_nobody_is_asked_who_is_not_named(photos: Path, run: Run) -> None:
+    result = run("photos", "a cat", "--rephrase", "k_list")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no language model is named" in result.stderr
+    result = run("photos", "--plus", "a cat", "--rephrase", "repeat")
+    assert (result.exit_code, "--rephrase needs a QUERY" in result.stderr) == (2, True)
+    result = run("gone", "a cat", "--rephrase", "k_list")  # before anybody would be asked
+    assert (result.exit_code, "gone" in result.stderr) == (2, True)
+
+
+def test_a_failing_endpoint_ends_the_search_unless_the_plain_query_will_do(
+    photos: Path, run: Run
+) -> None:
+    nobody = ["--llm", "http://localhost:9/v1", "--llm-model", "m", "--offline"]
+    arguments = ["photos", "a cat", "--rephrase", "k_list", *nobody, "-f", "json"]
+    failed = run(*arguments)
+    assert (failed.exit_code, failed.stdout) == (3, "")
+    plain = run(*arguments, "--plain-if-failed")
+    assert plain.exit_code == 0, plain.stderr
+    assert plain.stderr.startswith("'a cat' is asked as it stands: ")
+    found = json.loads(plain.stdout)
+    assert (found["search"]["rephrased"], found["search"]["rephrased_by"]) == (None, None)
+    assert found["images"][0]["path"] == "photos/cat.png"
+
+
 # ---- two stages ----------------------------------------------------------------------------------
 
 

@@ -6,13 +6,17 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.cli import options as shared
 from imgrank.cli.after import After, file_options, look_options
+from imgrank.cli.llm import llm_options, rephrased, rephrased_by
 from imgrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgrank.api import Options
 
 EPILOG = """\b
 Examples:
@@ -43,7 +47,7 @@ Examples:
     "minimum",
     type=float,
     metavar="COSINE",
-    help="Only pictures whose cosine is at least this.",
+    help="Only pictures whose cosine is at least this; comes before --rerank.",
 )
 @click.option(
     "--rerank",
@@ -66,14 +70,13 @@ Examples:
     show_default=True,
     help="With --rerank: what its score counts; the cosine counts 1.",
 )
+@llm_options
 @file_options
 @look_options
 @shared.output_options
 @shared.scan_options
 @shared.model_options
-@click.pass_context
 def search(
-    ctx: click.Context,
     arguments: tuple[str, ...],
     like: tuple[str, ...],
     plus: tuple[str, ...],
@@ -105,6 +108,9 @@ def search(
     beauty, both standardised over these K, and no others; --rerank MODEL takes what that model was
     trained to say ('aesthetic' is whoever answers "by aesthetics" here).
 
+    --rephrase asks with a longer QUERY, which is shown, and goes to a language model only if --llm
+    names one.
+
     The pictures shown can be copied, linked, moved or renamed as by `imgrank sort`; `imgrank undo`
     takes it back.
     """
@@ -113,10 +119,11 @@ def search(
     from imgrank.results import output as writer
 
     after = After.of(given)
-    _check_rerank(ctx, rerank)
+    _check_rerank(rerank)
     paths, query = split(arguments, optional=bool(like or plus))
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
         named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
+        text, how = _rephrased(query, named, given, options)
         found = api.search(
             named,
             query,
@@ -128,6 +135,8 @@ def search(
             rerank=rerank,
             rerank_first=rerank_first,
             rerank_weight=rerank_weight,
+            rephrased=text,
+            rephrased_by=how,
             options=options,
         )
         reporter.stop()
@@ -175,10 +184,29 @@ def split(arguments: Sequence[str], *, optional: bool) -> tuple[list[str], str |
     return paths, query
 
 
-def _check_rerank(ctx: click.Context, rerank: str | None) -> None:
+def _rephrased(
+    query: str | None, paths: Sequence[Path], given: dict[str, Any], options: Options
+) -> tuple[str | None, str]:
+    """What is asked in place of the query, and how that came about; (None, "") if nothing is."""
+    if given["rephrase"] is None:
+        return None, ""
+    if query is None:
+        raise UsageError("--rephrase needs a QUERY.")
+    from imgrank.images.scan import require
+    from imgrank.settings import load_settings
+
+    for path in paths:  # before somebody is asked
+        require(path)
+    settings = options.settings or load_settings()
+    text = rephrased(given, query, settings, options.notify)
+    return (None, "") if text == query else (text, rephrased_by(given, settings))
+
+
+def _check_rerank(rerank: str | None) -> None:
     """Raises UsageError for an option of the second stage where there is none."""
     if rerank is not None:
         return
+    ctx = click.get_current_context()
     for name in ("rerank_first", "rerank_weight"):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(f"--{name.replace('_', '-')} is for --rerank.")
