@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from imgrank.cli.train_l2rclip import l2rclip
+from imgrank.cli.train_retrieval import retrieval
 from imgrank.cli.training import command_line, list_sets, report, run_options, threads, values_of
 from imgrank.errors import UsageError
 
@@ -36,6 +37,7 @@ def train() -> None:
 
 
 train.add_command(l2rclip)
+train.add_command(retrieval)
 
 
 @train.command(epilog=ADAPTER_EXAMPLES)

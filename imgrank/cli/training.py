@@ -13,11 +13,12 @@ from click.core import ParameterSource
 __all__ = ["command_line", "list_sets", "report", "run_options", "threads", "values_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+FOLD = click.option(
+    "--fold", type=click.IntRange(0), help="The test part, of sets that have folds.  [0]"
+)
 WHERE = (
     click.option("--root", type=click.Path(path_type=Path), help="Where the data sets lie."),
-    click.option(
-        "--fold", type=click.IntRange(0), help="The test part, of sets that have folds.  [0]"
-    ),
+    FOLD,
     click.option("--partial", is_flag=True, help="Go on without the pictures that are missing."),
     click.option("--out", type=click.Path(path_type=Path), help="State, log and checkpoint."),
     click.option("--backbone", default="tiny", show_default=True, metavar="NAME|FOLDER"),
@@ -36,13 +37,14 @@ HOW = (
 )
 
 
-def run_options(*own: Callable[[Any], Any]) -> Callable[[Command], Command]:
+def run_options(*own: Callable[[Any], Any], folds: bool = True) -> Callable[[Command], Command]:
     """The options of every recipe that trains on data sets with a backbone. own: those of this one
-    that say how long and how."""
+    that say how long and how.   folds: whether its sets may have some."""
 
     def with_options(command: Command) -> Command:
         for option in reversed((*WHERE, *own, *HOW)):
-            command = option(command)
+            if folds or option is not FOLD:
+                command = option(command)
         return command
 
     return with_options

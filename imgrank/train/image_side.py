@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from imgrank.data.features import TokenSet
 from imgrank.data.labelled import Labelled, Pixels
@@ -104,12 +105,22 @@ class ImageSide(nn.Module):
     def replaced(self) -> list[str]:
         return ["image"] if self.cut.behind else []
 
-    def embed(self, rows: Rows, mirror: Mirror | None = None) -> Tensor:
+    def embed(self, rows: Rows, mirror: Mirror | None = None, at_once: int = 0) -> Tensor:
         """v [b, E] of these pictures, L2-normalised; mirror: which of them in the mirror.
 
         Without effect for a set whose labels a mirror changes.
+        at_once: so many go through what is trained together, and once more on the way back, so that
+        memory holds the activations of no more than these; the numbers are the same. 0: all.
         """
-        found = self.cut.back(self._batch(rows, mirror))
+        arrays = self._batch(rows, mirror)
+        if not at_once or len(rows) <= at_once:
+            return self._embed(arrays)
+        starts = range(0, len(rows), at_once)
+        parts = [{n: array[i : i + at_once] for n, array in arrays.items()} for i in starts]
+        return torch.cat([checkpoint(self._embed, part, use_reentrant=False) for part in parts])
+
+    def _embed(self, arrays: Mapping[str, Tensor]) -> Tensor:
+        found = self.cut.back(arrays)
         x: Tensor = found["pooled"]
         if self.statistics is None:
             return x

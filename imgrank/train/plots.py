@@ -30,6 +30,8 @@ Values = npt.NDArray[np.float64]
 Line = tuple[list[int], list[float]]
 LOSSES = {"total": "black", "rank": "tab:blue", "regression": "tab:orange", "bce": "tab:green"}
 LOSSES |= {"t2i": "tab:blue", "i2t": "tab:cyan", "cop": "tab:orange"}  # of L2RCLIP
+LOSSES |= {"dpo": "tab:blue", "ipo": "tab:blue", "rrhf": "tab:blue"}  # of aligned retrieval
+LOSSES |= {"pt": "tab:orange", "kl": "tab:orange"}
 LOSSES |= {"ce": "tab:blue", "scop": "tab:orange", "l2": "tab:green"}
 BOUNDED = ("srcc", "plcc", "pairs", "accuracy")
 """Figures without a unit, up to 1; any other (MAE) is in the unit of its data."""

@@ -122,6 +122,7 @@ class Learner:
     lr: peak of the learning rate.   average: decay of the averaged weights; 0: they are the last.
     half: float16, whose small gradients need a scale that is found on the way.
     shares: of the learning rate, for parameters whose names begin so; these have no weight decay.
+    optimizer: instead of the one that `optimiser` makes; its groups may have a `share` too.
     seconds: of training so far, over all runs; kept by the loop.
     """
 
@@ -133,21 +134,27 @@ class Learner:
         average: float = 0.0,
         half: bool = False,
         shares: Mapping[str, float] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         self.model, self.average = model, average
         self.step, self.seconds = 0, 0.0
         self.averaged = {name: p.detach().clone() for name, p in model.state_dict().items()}
-        self.optimizer = optimiser(model, lr, weight_decay, shares or {})
+        self.optimizer = optimizer or optimiser(model, lr, weight_decay, shares or {})
         device = next(model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device, enabled=half)
 
     def update(self, loss: Tensor, lr: float, clip: float, processes: Processes = ALONE) -> None:
         """One step of the optimiser, and of the average. clip: largest norm of the gradient."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("share", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         processes.average_gradients(self.model.parameters())
+        self.advance(lr, clip)
+
+    def advance(self, lr: float, clip: float) -> None:
+        """As `update`, by the gradients that are there, those of the loss times the scaler's scale
+        and of all processes."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("share", 1.0)
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         self.scaler.step(self.optimizer)
