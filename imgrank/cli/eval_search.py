@@ -165,7 +165,8 @@ def _for_people(table: Mapping[str, Any]) -> str:
     console = Console(file=sink, markup=False, highlight=False)
     console.print(visible(search_report.heading(table)))
     for title, head, body in search_report.sheets(table):
-        console.print(visible(f"\n{title}"))
+        console.print()
+        console.print(visible(title))
         drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for number, name in enumerate(head):
             drawn.add_column(name, justify="right" if number else "left", no_wrap=bool(number))

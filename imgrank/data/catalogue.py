@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from imgrank.data.labelled import About, Labelled, ReadOptions
 from imgrank.errors import DataError, UsageError
@@ -22,6 +23,7 @@ __all__ = [
     "how_to_get",
     "place",
     "read",
+    "read_groups",
     "reader",
 ]
 
@@ -113,6 +115,8 @@ RETRIEVAL: Mapping[str, Reader] = {
         "coco_captions", "read", "the captions of COCO's photographs", ("coco",)
     ),
     "captions": Reader("captions", table=True),
+    "hpir": Reader("hpir"),
+    "classes": Reader("classes"),
 }
 """Sets for text-to-image search. Their modules have an `About`, and readers of their own: they hold
 captions or groups of pictures and no values, so that `read` refuses them."""
@@ -151,13 +155,24 @@ def read(name: str, root: Path, options: ReadOptions | None = None) -> Labelled:
     Raises UsageError for an unknown name and a set without values, DataError if the folder is
     missing, no folder, wrong or incomplete; it says where the set comes from and how to lay it out.
     """
-    found = reader(name)
+    reader(name)
     if name in RETRIEVAL:
         raise UsageError(
             f"{name} has no values that pictures could be ordered by: it is for search "
             "(`imgrank train retrieval`, `imgrank eval`)."
         )
-    function: Callable[[Path, ReadOptions], Labelled]
+    data: Labelled = _read(name, root, options)
+    return data
+
+
+def read_groups(name: str, root: Path, options: ReadOptions | None = None) -> Any:
+    """What the reader of `hpir` or `classes` gives. Raises as `read` does."""
+    return _read(name, root, options)
+
+
+def _read(name: str, root: Path, options: ReadOptions | None) -> Any:
+    found = reader(name)
+    function: Callable[[Path, ReadOptions], Any]
     function = getattr(import_module(f"imgrank.data.{found.module}"), found.function)
     folder = place(name, root)
     if found.files and not folder.exists():

@@ -26,7 +26,15 @@ import numpy as np
 import numpy.typing as npt
 
 from imgrank.evaluate.beauty_pool import HUMAN, SETS, Collection, Queries, collect, splits
-from imgrank.evaluate.recall import Brought, Nearest, Round, looked_at, nearest, re_ranked
+from imgrank.evaluate.recall import (
+    Brought,
+    Nearest,
+    Round,
+    looked_at,
+    nearest,
+    over_clusters,
+    re_ranked,
+)
 from imgrank.evaluate.resampling import Drawn
 from imgrank.evaluate.searched import (
     Asked,
@@ -38,7 +46,8 @@ from imgrank.evaluate.searched import (
     differences,
     plain_table,
 )
-from imgrank.evaluate.searchers import Searcher, Seen, beauty_by, searchers, see
+from imgrank.evaluate.searchers import Searcher, Seen, searchers, see
+from imgrank.reranking import reranker
 from imgrank.settings import Settings
 
 __all__ = ["evaluate"]
@@ -67,7 +76,7 @@ def evaluate(asked: Asked, settings: Settings) -> Found:
     """
     whole = collect(asked)
     models = searchers(asked.models, settings)
-    by = beauty_by(asked.rerank, settings)
+    by = reranker(asked.rerank, settings)
     texts = list(dict.fromkeys(text for queries in whole.queries for text in queries.texts))
     asked.notify(_said(asked, whole))
     seen = see(whole.paths, texts, models, asked, settings, by)
@@ -145,7 +154,7 @@ class _Bench:
         figures = {}
         for key, measure in measures.items():
             values = measure.each(brought)
-            narrow = _over_clusters(values, queries.clusters, self.drawn)
+            narrow = over_clusters(values, queries.clusters, self.drawn)
             figures[key] = Figure(float(values.mean()), narrow, np.array(wide[key]))
         return Line(kind, name, figures)
 
@@ -176,15 +185,6 @@ def _beauty(values: Floats, k: int) -> _Measure:
         lambda drawn: drawn.mean_of(values),
         float(values.mean()),
     )
-
-
-def _over_clusters(values: Floats, clusters: Places, drawn: Drawn) -> Floats:
-    """values [Q] -> [R]: their mean over the queries of the clusters that were drawn."""
-    n = drawn.shape[1]
-    total = drawn @ np.bincount(clusters, values, minlength=n)
-    count = drawn @ np.bincount(clusters, minlength=n).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total / count, np.float64)
 
 
 def _questions(pool: Collection) -> Iterator[tuple[Queries, Places, str]]:

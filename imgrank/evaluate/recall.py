@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Brought", "Nearest", "Round", "looked_at", "nearest", "re_ranked"]
+from imgrank.evaluate.resampling import Drawn
+
+__all__ = ["Brought", "Nearest", "Round", "looked_at", "nearest", "over_clusters", "re_ranked"]
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
@@ -129,7 +131,7 @@ class Brought:
         """[Q]: how many of the query's own cluster are among the first k, over all there are."""
         return np.asarray(self.mine[:, :k].sum(axis=1) / np.maximum(1, self.size), np.float64)
 
-    def drawn(self, k: int, drawn: npt.NDArray[np.float32], of: Places) -> Iterator[Round]:
+    def drawn(self, k: int, drawn: Drawn, of: Places) -> Iterator[Round]:
         """The same queries over one pool after another.
 
         drawn: [R, C], how often each cluster was drawn.   of: [Q], the cluster of each query.
@@ -183,6 +185,15 @@ class Round:
         return self.mean(
             (self.taken * mine).sum(axis=1) / np.maximum(1, self.brought.size[self.asked])
         )
+
+
+def over_clusters(values: Floats, clusters: Places, drawn: Drawn) -> Floats:
+    """values [Q] -> [R]: their mean over the queries of the clusters that were drawn."""
+    n = drawn.shape[1]
+    total = drawn @ np.bincount(clusters, values, minlength=n)
+    count = drawn @ np.bincount(clusters, minlength=n).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / count, np.float64)
 
 
 def _standardised(values: Floats) -> Floats:

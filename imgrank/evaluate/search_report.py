@@ -15,7 +15,6 @@ COLUMNS = (
     *("data", "part", "kind", "model", "queries", "pool", "n", "pictures", "figure", "value"),
     *("low", "high", "wide_low", "wide_high"),
 )
-PAPER = "paper {paper}, table {table}: {method}"
 NO_FIGURES = {"paper", "table", "method", "own", "of", "setting", "note"}
 Row = Mapping[str, Any]
 
@@ -33,8 +32,8 @@ def rows(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 ends = {"low": low, "high": high, **wide}
                 yield {**named, "figure": name, "value": figure["value"], **ends}
     for row in table["paper"]:
-        named = {**common, "kind": "paper", "model": PAPER.format(**row), "queries": row["of"]}
-        for name in row.keys() - NO_FIGURES:
+        named = {**common, "kind": "paper", "model": _paper(row), "queries": row["of"]}
+        for name in (name for name in row if name not in NO_FIGURES):
             yield {**named, "figure": name, "value": row[name]}
 
 
@@ -61,9 +60,9 @@ def sheets(table: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[list
             for row in sheet["rows"]
         ]
         for row in table["paper"]:
-            if row["of"] == sheet["queries"]:
+            if row["of"] == sheet["queries"] and "setting" not in row:
                 cells = (f"{row[name]:.3f}" if name in row else "" for name in names)
-                body.append([PAPER.format(**row), *cells])
+                body.append([_paper(row), *cells])
         yield title, ["", *names], body
 
 
@@ -82,6 +81,11 @@ def notes(table: Mapping[str, Any]) -> Iterator[str]:
     if table["paper"]:
         note = f"; {table['paper_note']}, so they cannot be compared" if table["paper_note"] else ""
         yield f"Figures of a paper are the paper's own{note}."
+
+
+def _paper(row: Row) -> str:
+    setting = f", {row['setting']}" if "setting" in row else ""
+    return f"paper {row['paper']}, table {row['table']}: {row['method']}{setting}"
 
 
 def _figures(table: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

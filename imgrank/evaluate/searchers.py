@@ -21,7 +21,6 @@ from imgrank.instruction import parse
 from imgrank.opening import open_store
 from imgrank.pipeline import features_of, score_files
 from imgrank.rankers.base import FeatureSource, Job
-from imgrank.rankers.load import route
 from imgrank.rankers.source import BackboneSource
 from imgrank.rankers.words import load_words
 from imgrank.settings import Settings
@@ -29,14 +28,12 @@ from imgrank.settings import Settings
 if TYPE_CHECKING:
     from imgrank.store.store import Store
 
-__all__ = ["BEAUTY", "Searcher", "Seen", "beauty_by", "searchers", "see"]
+__all__ = ["Searcher", "Seen", "searchers", "see"]
 
 Matrix = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Wanted = list[tuple[FeatureSource, frozenset[str]]]
 POOLED = frozenset({"pooled"})
-BEAUTY = "by aesthetic quality"
-"""The instruction by which a re-ranker scores a picture."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,11 +77,6 @@ def searchers(models: Sequence[str | None], settings: Settings) -> list[Searcher
         )
         for ranker, model in zip(rankers, models, strict=True)
     ]
-
-
-def beauty_by(model: str, settings: Settings) -> Job:
-    """Who says how beautiful a picture is. Raises as `route` does."""
-    return route(parse(BEAUTY), settings, model)
 
 
 def see(

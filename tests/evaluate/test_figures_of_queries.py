@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgrank.data.catalogue import CATALOGUE, about
+from imgrank.data.catalogue import CATALOGUE, RETRIEVAL, about
 from imgrank.data.labelled import Labelled, Labels
 from imgrank.data.split import Part
 from imgrank.evaluate import metrics, published
@@ -221,7 +221,7 @@ def test_published_figures_are_of_known_sets_and_queries() -> None:
         row = published.figures_of(name, [key], own=True)[0]
         assert (row["plcc"], row["srcc"]) == (plcc, srcc)
     assert [row["mae"] for row in published.figures_of("utkface", ["age"], own=True)] == [3.83]
-    assert set(published.published()) <= set(CATALOGUE)
+    assert set(published.published()) <= {*CATALOGUE, *RETRIEVAL}
     assert published.figures_of("agiqa3k", ["quality"]) == []
 
 

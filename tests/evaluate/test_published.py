@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgrank.data.catalogue import CATALOGUE, about
+from imgrank.data.catalogue import CATALOGUE, RETRIEVAL, about
 from imgrank.evaluate import report
 from imgrank.evaluate.evaluation import Request, evaluate
 from imgrank.evaluate.measure import FIGURES
@@ -21,13 +21,15 @@ FIELDS = {"paper", "table", "method", "own", "of", "setting"}
 
 def test_rows_name_papers_and_hold_figures_within_their_ranges() -> None:
     known = {*FIGURES, *(f"{name}_sd" for name in FIGURES)}
+    of_search = {"accuracy", "aesthetics", "recall@1", "top-1"}
     assert len(ROWS) > 150
     for name, row in ROWS:
-        assert name in CATALOGUE
-        assert row.get("paper", "001") in ("000", "001")
+        assert name in {**CATALOGUE, **RETRIEVAL}
+        assert row.get("paper", "001") in (("003",) if name in RETRIEVAL else ("000", "001"))
         figures = row.keys() - FIELDS
         assert figures
-        assert figures <= known
+        assert figures <= (of_search if name in RETRIEVAL else known)
+        assert name not in RETRIEVAL or all(0 < row[figure] < 1 for figure in figures)
         for figure in ("accuracy", "srcc", "plcc"):
             assert -1 < row.get(figure, 0) < 1
     assert {name for name, row in ROWS if row.get("paper") == "000"} == {
@@ -70,6 +72,15 @@ def test_the_figures_that_the_specification_repeats() -> None:
     assert (beauty["accuracy"], beauty["mae"]) == (0.7607, 0.245)
     urban = own("crowdbeauty-urban", "level")
     assert urban == [{"table": 8, "accuracy": 0.7776, "mae": 0.216}]
+
+
+def test_the_figures_of_search_that_the_specification_repeats() -> None:
+    rows = [row for row in figures_of("hpir", ["the better group"]) if row["table"] == 1]
+    figures = {row["method"]: (row["accuracy"], row["aesthetics"]) for row in rows}
+    assert figures["CLIP ViT-L/14"] == (0.681, 0.621)
+    assert figures["CLIP, aligned"] == (0.731, 0.717)
+    assert figures["DataComp ViT-L/14"] == (0.718, 0.627)
+    assert figures["DataComp, aligned"] == (0.744, 0.719)
 
 
 def test_few_pictures_and_shifted_ones_are_settings() -> None:
