@@ -228,9 +228,11 @@ def _tasks(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
 
 
 def _data(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
-    from imgrank.data.catalogue import CATALOGUE, about
+    """Sets with values; where they are not what is asked for, those for search too."""
+    from imgrank.data.catalogue import CATALOGUE, RETRIEVAL, about
 
-    for name in CATALOGUE:
+    training = ctx.command.name in ("adapter", "l2rclip")
+    for name in CATALOGUE if training else (*CATALOGUE, *RETRIEVAL):
         yield CompletionItem(name, help=about(name).title)
 
 

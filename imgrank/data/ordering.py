@@ -1,4 +1,4 @@
-"""How the pictures found for a query become a matrix in two orders (paper 003, figure 4).
+"""How the pictures found for a query become a matrix in two orders (paper 003, section 2.3).
 
 Of the best K pictures every stride-th is taken until there are u x v; they are laid row by row into
 a matrix, most relevant first, and each row is sorted by a re-ranker. Then along a row the order is

@@ -1,7 +1,7 @@
 """Preference data D_po: for each query a matrix of pictures, and the file that holds it.
 
-Liu et al., "Align vision models with human aesthetics in retrieval" (paper 003, section 2.3 and
-figure 4). Of the pool's best K pictures for the REPHRASED query every stride-th is taken until
+Zhang et al., Aligning Vision Models with Human Aesthetics in Retrieval (2024), section 2.3 and
+figure 4. Of the pool's best K pictures for the REPHRASED query every stride-th is taken until
 there are u x v, laid row by row into a matrix, and each row is sorted by a re-ranker. So every row
 is in order of beauty, every column in order of meaning, and each of these u + v sequences gives all
 its pairs (preferred, other): u C(v, 2) + v C(u, 2), which is 100 for 5 x 5.
