@@ -21,7 +21,6 @@ from imgrank.calls import Options, PathLike, column_of, pictures_of, say_device
 from imgrank.errors import NothingReadable, UsageError
 from imgrank.images import ImageFile, Skip
 from imgrank.images.scan import require, scan
-from imgrank.instruction import Query
 from imgrank.opening import open_store
 from imgrank.pipeline import features_of, score_files
 from imgrank.rankers.base import Job
@@ -165,10 +164,8 @@ class _Search:
 
     def column(self, called: str) -> Column:
         """What the cosines are of, as every output names it."""
-        answer = self.words.answer(Query(called, None, called, called))
-        return Column(
-            called, None, "search", self.words.name, answer.revision, spelled(self.terms), "cosine"
-        )
+        who = self.words
+        return Column(called, None, "search", who.name, who.revision, spelled(self.terms), "cosine")
 
     def say(self, typed: Sequence[Term], asked: Asked) -> None:
         """What is asked of whom."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from known_embeddings import draw, remember, remember_scores
 from PIL import Image
+from search_checkpoints import search_checkpoint
 
 import imgrank.pipeline as pipeline
 from imgrank import Options, api, search
@@ -317,6 +318,20 @@ def test_a_default_that_is_gone_says_how_to_drop_it(
     monkeypatch.setenv("IMGRANK_MODEL", "gone")
     with pytest.raises(ModelUnavailable, match=r"gone.*models default --unset"):
         search(photos, "a cat")
+
+
+def test_a_model_that_was_tuned_for_search(tmp_path: Path, opened: list[Path]) -> None:
+    """It has embeddings and words of its own; an index of it is all that its searches need."""
+    model = str(search_checkpoint(tmp_path / "tuned"))
+    draw(tmp_path / "photos", "a.png", "b.png", "c.png")
+    plain = search(tmp_path / "photos", "a cat")
+    api.index(tmp_path / "photos", options=Options(model=model))
+    opened.clear()
+    tuned = search(tmp_path / "photos", "a cat", options=Options(model=model))
+    assert (opened, tuned.computed, tuned.columns[0].model) == ([], 0, "tuned")
+    assert tuned.columns[0].revision != plain.columns[0].revision
+    assert {row.path: row.score for row in tuned} != {row.path: row.score for row in plain}
+    assert search(tmp_path / "photos", "a cat").rows == plain.rows
 
 
 # ---- with the model itself -----------------------------------------------------------------------

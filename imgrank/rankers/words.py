@@ -1,4 +1,4 @@
-"""Who turns the words of a search into a vector: a backbone, or a retrieval checkpoint on one.
+"""Who turns the words of a search into a vector: a backbone, or one that was tuned for search.
 
 A search has no router: all its words go to one model, so that their cosines can be compared. No
 torch until a text is embedded that the store does not know.
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["load_words", "words_read"]
 
-KINDS = ("backbone", "retrieval")
 USUAL_CONTEXT = 77  # tokens; OpenCLIP's default
 
 
@@ -34,8 +33,8 @@ def load_words(name: str | None, settings: Settings) -> PromptRanker:
     if isinstance(ranker, PromptRanker):
         return ranker
     raise UsageError(
-        f"{name} answers what it was trained for, not words, so it cannot search. Name a backbone "
-        f"or a retrieval checkpoint (imgrank models list), or leave --model away for "
+        f"{name} answers what it was trained for, not words, so it cannot search. Name a backbone, "
+        f"or one that was tuned for search (imgrank models list), or leave --model away for "
         f"{DEFAULT_BACKBONE}; `imgrank sort PATH... INSTRUCTION --model {name}` asks this one."
     )
 
@@ -50,7 +49,7 @@ def _default(settings: Settings) -> str:
             f"{error} It is your default (IMGRANK_MODEL, or [models] default in "
             f"{settings.config}); to drop it there: imgrank models default --unset"
         ) from error
-    return settings.model if entry.kind in KINDS else DEFAULT_BACKBONE
+    return settings.model if entry.by_words else DEFAULT_BACKBONE
 
 
 def words_read(source: BackboneSource, text: str) -> int | None:
