@@ -20,9 +20,10 @@ Examples:
 def default(name: str | None, task: str | None, unset: bool) -> None:
     """Choose the model that answers without --model; without NAME, show what was chosen.
 
-    A backbone becomes the default for words: of all that is neither measured from the pixels nor
-    has a trained model; a model that was trained for tasks, of these; one that was trained for your
-    own words alone, of those words. The choice is written into config.toml, whose comments stay.
+    A backbone, or one tuned for search, becomes the default for words: of every search, and of all
+    that is neither measured from the pixels nor has a trained model; a model that was trained for
+    tasks, of these; one that was trained for your own words alone, of those words. The choice is
+    written into config.toml, whose comments stay.
     """
     from imgrank.models import defaults
     from imgrank.models.registry import find

@@ -29,6 +29,7 @@ Examples:
 """
 GROUPS = (  # kind ("": all others), heading, title of the last column
     ("", "Trained for a task", "answers"),
+    ("retrieval", "Tuned for search: they answer anything in words, as backbones do", "good for"),
     (
         "backbone",
         "Backbones: they answer anything in words (zero-shot) and carry the models above",

@@ -4,6 +4,7 @@ order of the example photographs)."""
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 import imgrank
 from imgrank.instruction import tasks
@@ -44,6 +45,11 @@ def test_belongs_to_the_embedded_backbone(folder: Path) -> None:
         sources = config["model"]["image_widths"]
         assert sources == {name: spec.widths[name] for name in sources}
         assert config["model"]["text_width"] == spec.widths["text"]
+    elif config["kind"] == "retrieval":
+        own = {name: list(tensor.shape) for name, tensor in load_overrides(folder).items()}
+        with safe_open(spec.weights, "pt") as file:
+            assert own == {name: file.get_slice(name).get_shape() for name in own}
+        assert (folder / WEIGHTS).stat().st_size <= 6_000_000
     else:
         assert set(config["model"]["features"]) <= {"pooled", "statistics"}
         for facts in config["tasks"].values():

@@ -133,6 +133,44 @@ def test_it_is_asked_only_if_the_user_chose_it(tmp_path: Path, run: Run) -> None
         load_levels("age", load_settings(), "mine")
 
 
+def test_one_of_the_package_is_listed_and_never_chosen_unasked(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "weights"
+    package.mkdir()
+    for name in ("tiny", "tiny-quality"):
+        (package / name).symlink_to(TINY.with_name(name))
+    search_checkpoint(package / "a-first", measured=[{"data": "oasis", "n": 9, "beauty": 4.5}])
+    for module in ("registry", "catalogue"):
+        monkeypatch.setattr(f"imgrank.models.{module}.EMBEDDED", package)
+    settings = load_settings()
+    for text, chosen in (("a cat", "tiny"), ("by aesthetics", "tiny"), ("quality", "tiny-quality")):
+        assert route(parse(text), settings).answer.model == chosen
+    row, *_ = json.loads(run("models", "list", "--here", "--json").stdout)
+    assert (row["name"], row["state"], row["tasks"]) == ("a-first", "embedded", [])
+    assert row["answers"] == "search for what is beautiful too"
+    shown = run("models", "info", "a-first").stdout.splitlines()
+    assert shown[:2] == ["a-first: retrieval, embedded", "search for what is beautiful too"]
+    assert shown[shown.index("measured:") + 1] == "  oasis (n = 9): beauty 4.5"
+    assert shown[-1] == 'next: imgrank search PHOTOS "a cat" --model a-first'
+    assert words_on("a-first").name == "a-first"
+
+
+def test_what_was_indexed_is_found_without_the_tower(
+    tmp_path: Path, run: Run, photos: Path
+) -> None:
+    folder = search_checkpoint(tmp_path / "mine")
+    indexed = run("index", str(photos), "--model", str(folder))
+    assert "2 computed, 0 known" in indexed.stderr
+    search = ("search", str(photos), "a cat", "--model", str(folder), "-f", "json")
+    done = run(*search)
+    assert "0 computed, 2 known" in done.stderr
+    rows = json.loads(done.stdout)["images"]
+    assert [Path(row["path"]).name for row in rows] == ["cat.jpg", "coffee.jpg"]
+    plain = run("search", str(photos), "a cat", "-f", "json")
+    assert "2 computed, 0 known" in plain.stderr
+
+
 def test_without_its_backbone_it_says_how_to_get_that(tmp_path: Path, run: Run) -> None:
     folder = search_checkpoint(load_settings().models_dir / "mine")
     config = json.loads((folder / "config.json").read_text())
