@@ -125,6 +125,7 @@ class Chat:
         self._notify = notify
         self._opening = threading.Lock()
         self._client: Client | None = None
+        self._closed = False
 
     def ask(self, question: Question, read: Callable[[str], T]) -> T:
         """What `read` makes of the answer.
@@ -148,10 +149,10 @@ class Chat:
         raise AssertionError("the loop above returns or raises")
 
     def close(self) -> None:
-        """Closes the connection; what another thread waits for ends in a ChatError."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        """For good; what another thread waits for, or asks later, ends in a ChatError."""
+        self._closed = True
+        if self._client is not None:
+            self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -167,6 +168,8 @@ class Chat:
                 "this machine's own addresses too."
             )
         with self._opening:
+            if self._closed:
+                raise ChatError(f"{end.url} is not asked any more.")
             if self._client is None:
                 try:
                     from imgrank.chat_client import Client

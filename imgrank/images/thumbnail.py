@@ -23,7 +23,7 @@ from imgrank.images.decode import decode, read_header
 from imgrank.images.formats import Kind, sniff
 from imgrank.images.reading import Unreadable, read_file
 
-__all__ = ["Thumbnail", "Wanted", "thumbnail", "thumbnails"]
+__all__ = ["Thumbnail", "Wanted", "reduced", "thumbnail", "thumbnails"]
 
 QUALITY = 70
 """Of WebP, 0 to 100. At 320 pixels, 100 photographs of COCO take 8.7 KB each at 50, 9.7 at 60, 10.9
@@ -85,10 +85,15 @@ def thumbnail(data: bytes, side: int, instead: int | None = None) -> Thumbnail:
     header = read_header(data)
     if instead is not None and sniff(data) not in IN_BROWSERS:
         side = instead
-    small = _to_srgb(_reduced(decode(data, (side + 1) // 2), side))
+    small = reduced(data, side)
     file = io.BytesIO()
     small.save(file, "WEBP", quality=QUALITY, method=EFFORT, exif=b"", icc_profile=b"")
     return Thumbnail(file.getvalue(), header.width, header.height)
+
+
+def reduced(data: bytes, side: int) -> Image.Image:
+    """A small RGB picture of the bytes of a picture file, in sRGB. Raises `Unreadable`."""
+    return _to_srgb(_reduced(decode(data, (side + 1) // 2), side))
 
 
 def _of_file(wanted: Wanted) -> Thumbnail | Skip:

@@ -1,0 +1,226 @@
+"""`imgrank judge`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgrank.cli import options as shared
+from imgrank.cli.asking import agreed
+from imgrank.cli.llm import chat_from, llm_options, rephrased_all
+from imgrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgrank.chat import Chat
+    from imgrank.evaluate.judge import Judged, Pair
+    from imgrank.evaluate.judge_search import Compared
+    from imgrank.settings import Settings
+
+FORMATS = ("table", "tsv", "json")
+CRITERIA = ("accuracy", "aesthetics", "diversity")  # evaluate.judge.CRITERIA, unimported
+FREE = 100
+"""Questions that are asked without --yes."""
+EPILOG = """\b
+Examples:
+  imgrank judge photos --queries q.txt --against B --llm URL --llm-model M  # needs a model of yours
+  imgrank judge photos --queries q.txt --rephrase k_list -f json  # needs a model of yours
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--queries",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The queries, one a line.",
+)
+@click.option("--model", metavar="A", help="A model with words.  [as `imgrank search` takes]")
+@click.option("--against", metavar="B", help="Another.  [with --rephrase: the same]")
+@click.option(
+    "--top",
+    type=click.IntRange(1, 10),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Pictures in a row.",
+)
+@click.option(
+    "--criteria",
+    metavar="NAME,...",
+    help="Only some of accuracy, aesthetics and diversity; one question is asked for all.  [all]",
+)
+@click.option("--yes", is_flag=True, help=f"Do not ask before more than {FREE} questions.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap."
+)
+@llm_options
+@click.option("-f", "--format", "format_", type=click.Choice(FORMATS), help="[table, or tsv]")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file.")
+@shared.scan_options
+@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.  [auto]")
+@click.option("--precision", metavar="PRECISION", help="Of the image model.  [auto]")
+@click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]")
+@click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
+def judge(
+    paths: tuple[str, ...],
+    file: Path,
+    model: str | None,
+    against: str | None,
+    top: int,
+    criteria: str | None,
+    yes: bool,
+    rounds: int,
+    seed: int,
+    format_: str | None,
+    output: Path | None,
+    strict: bool,
+    quiet: bool,
+    **given: Any,
+) -> int:
+    """Let a vision-language model judge which of two searches finds the better pictures.
+
+    THE PICTURES FOUND ARE SENT to the endpoint that --llm names. For every query the first pictures
+    of A and of B are shown to the model as two rows of one picture, and again with the rows
+    swapped. Only if it prefers the same search both times, that has won; else they are similar. So
+    there are two questions a query, none where both find the same pictures. Verdicts are kept:
+    run it again to go on after an interruption, or to see the figures again, and nothing is asked
+    twice.
+
+    Shown: how often A won, was similar, lost; win rate W / (W + L) and win-and-similar rate
+    (W + S) / (W + S + L), with 95 % bootstrap intervals over queries; how often the first row was
+    chosen. A verdict that cannot be read is asked for again, then counts as similar and is counted.
+
+    With --rephrase A is asked with the rephrased queries, and B with the queries as they stand.
+    """
+    wanted = _criteria(criteria)
+    if against is None and given["rephrase"] is None:
+        raise UsageError("with what is A to be compared? --against MODEL, or --rephrase METHOD.")
+    with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
+        named, options = shared.build_options(paths, reporter, **given)
+        settings = options.settings
+        assert settings is not None
+        from imgrank.calls import pictures_of
+        from imgrank.data.queries import read_queries
+        from imgrank.evaluate import judge_report
+        from imgrank.evaluate.judge_search import compare
+
+        with chat_from(given, settings, reporter.notify) as chat:
+            queries = read_queries(file)
+            texts = None
+            if given["rephrase"] is not None:
+                texts = rephrased_all(given, queries, settings, reporter.notify, reporter.progress)
+            files, skips = pictures_of(named, options)
+            found = compare(
+                [each.path for each in files],
+                queries,
+                (model, model if against is None else against),
+                top,
+                settings,
+                texts=texts,
+                notify=reporter.notify,
+                progress=reporter.progress,
+            )
+            reporter.stop()
+            judged = _judged(chat, found.pairs, wanted, settings, reporter, yes=yes)
+        facts = {**_names(found, given), "judge": chat.endpoint.source, "top": top}
+        table = judge_report.table(judged, wanted, facts, rounds=rounds, seed=seed)
+        out.stream.write(_rendered(table, out.format).encode())
+        return reporter.finish(
+            [*skips, *found.skips], computed=found.computed, known=found.known, strict=strict
+        )
+
+
+def _criteria(text: str | None) -> list[str]:
+    """Those that are named, in their usual order. Raises UsageError for another."""
+    if text is None:
+        return list(CRITERIA)
+    names = {name.strip().lower() for name in text.split(",")}
+    if unknown := sorted(names - set(CRITERIA)):
+        raise UsageError(f"there is no criterion '{unknown[0]}'; there are {', '.join(CRITERIA)}.")
+    return [name for name in CRITERIA if name in names]
+
+
+def _names(found: Compared, given: Mapping[str, Any]) -> dict[str, str]:
+    method = given["rephrase"]
+    return {"a": f"{found.a}, {method}" if method else found.a, "b": found.b}
+
+
+def _judged(
+    chat: Chat,
+    pairs: Sequence[Pair],
+    criteria: Sequence[str],
+    settings: Settings,
+    reporter: shared.Reporter,
+    *,
+    yes: bool,
+) -> list[Judged]:
+    """Asks for what is not known, after saying how much that is."""
+    from imgrank.evaluate.judge import Judge
+    from imgrank.store.store import Store
+
+    budget = settings.feature_budget
+    with Store(settings.store_path, feature_budget=budget, notify=reporter.notify) as store:
+        asking = Judge(chat, criteria, store.answers)
+        cases = asking.cases(pairs)
+        missing = sum(case.missing for case in cases)
+        same = sum(not case.keys for case in cases)
+        known = sum(len(case.keys) for case in cases) - missing
+        reporter.notify(
+            f"{len(cases)} queries, {same} with the same pictures from both; {known} verdicts are "
+            f"known; {missing} questions to {chat.endpoint.source}"
+        )
+        if missing > FREE and not yes:
+            sure = agreed(
+                f"Ask {missing} questions?",
+                default=False,
+                otherwise=f"{missing} questions may cost something; --yes asks them.",
+            )
+            if not sure:
+                raise UsageError("nothing was asked.")
+        judged = asking.judge(cases, reporter.progress)
+        reporter.stop()
+        return judged
+
+
+def _rendered(table: Mapping[str, Any], format_: str) -> str:
+    from imgrank.evaluate import judge_report
+
+    if format_ == "json":
+        return json.dumps(table, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    if format_ == "tsv":
+        return "".join("\t".join(row) + "\n" for row in judge_report.tsv(table))
+    return _for_people(table)
+
+
+def _for_people(table: Mapping[str, Any]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from imgrank.evaluate import judge_report
+    from imgrank.results.output import visible
+
+    head, body = judge_report.cells(table)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, title in enumerate(head):
+        drawn.add_column(title, justify="right" if number else "left", no_wrap=number == 0)
+    for row in body:
+        drawn.add_row(*row)
+    sink = io.StringIO()
+    console = Console(file=sink, markup=False, highlight=False)
+    console.print(visible(f"{table['a']} against {table['b']}, judged by {table['judge']}"))
+    console.print(drawn)
+    for note in judge_report.notes(table):
+        console.print(visible(note))
+    return sink.getvalue()
