@@ -24,6 +24,7 @@ from imgrank.opening import open_store
 from imgrank.pipeline import Table, compute_features, score_files
 from imgrank.rankers.base import Score
 from imgrank.rankers.load import load_ranker, load_source, route, sharing
+from imgrank.rankers.words import asks_another
 from imgrank.refining import Refine, compare_all, first_of, parse_refine
 from imgrank.refining import check as check_refine
 from imgrank.results.bursts import Bursts, Near, parse_near
@@ -180,7 +181,8 @@ def index(
     tokens: bool = False,
     options: Options | None = None,
 ) -> Indexed:
-    """Computes and keeps the features of every picture, so that later sorts need only a head.
+    """Computes and keeps the features of every picture, so that later sorts need only a head, and
+    searches nothing.
 
     tokens: keep the token maps too, outside the feature budget.  Raises as `sort` does.
     """
@@ -188,6 +190,11 @@ def index(
     settings = options.settings or load_settings()
     files, skips = pictures_of(paths, options)
     source = load_source(options.model, settings)
+    if options.model is None and asks_another(source, settings):
+        options.notify(
+            f"features of {source.spec.name}; searches ask {settings.model}, your default: imgrank "
+            f"index PATH... --model {settings.model} prepares these"
+        )
     with open_store(settings, [source], options.notify) as store:
         table = compute_features(
             files,

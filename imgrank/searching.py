@@ -260,12 +260,12 @@ class _Search:
 
         from imgrank.vectors import cosines
 
-        digests = store.known_digests(files)
-        places = [i for i, file in enumerate(files) if file.path in digests]
+        contents = store.contents(files)
+        places = [i for i, digest in enumerate(contents) if digest is not None]
         values = np.full(len(files), np.nan)
         values[places] = cosines(
             vector,
-            [digests[files[i].path] for i in places],
+            [digest for digest in contents if digest is not None],
             self.source.identity,
             store,
             self.settings.cache_dir / "vectors",

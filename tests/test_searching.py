@@ -334,6 +334,22 @@ def test_a_model_that_was_tuned_for_search(tmp_path: Path, opened: list[Path]) -
     assert search(tmp_path / "photos", "a cat").rows == plain.rows
 
 
+def test_an_index_of_another_model_than_searches_ask_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(search_checkpoint(tmp_path / "tuned"))
+    draw(tmp_path / "photos", "a.png")
+    heard: list[str] = []
+    api.index(tmp_path / "photos", options=Options(notify=heard.append))
+    assert not any("searches ask" in line for line in heard)
+    monkeypatch.setenv("IMGRANK_MODEL", model)
+    api.index(tmp_path / "photos", options=Options(notify=heard.append))
+    assert heard[-2 if heard[-1].startswith("ran on") else -1] == (
+        f"features of tiny; searches ask {model}, your default: imgrank index PATH... "
+        f"--model {model} prepares these"
+    )
+
+
 # ---- with the model itself -----------------------------------------------------------------------
 
 SEARCH = """

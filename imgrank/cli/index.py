@@ -27,7 +27,8 @@ Examples:
 def index(paths: tuple[str, ...], tokens: bool, strict: bool, quiet: bool, **given: Any) -> int:
     """Compute and keep the features of pictures, without any instruction.
 
-    Later sorts of these pictures, wherever they are moved, only need the scoring head.
+    Later sorts and searches of these pictures, wherever they are moved, open none of them. Features
+    are those of the embedded backbone, or of the one that MODEL is or rests on.
     """
     from imgrank import api
 

@@ -7,9 +7,10 @@ torch until a text is embedded that the store does not know.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from imgrank.errors import ModelUnavailable, UsageError
+from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.models.registry import DEFAULT_BACKBONE, find
 from imgrank.models.spec import CONFIG
 from imgrank.rankers.load import load_ranker
@@ -19,7 +20,7 @@ from imgrank.settings import Settings
 if TYPE_CHECKING:
     from imgrank.rankers.source import BackboneSource
 
-__all__ = ["load_words", "words_read"]
+__all__ = ["asks_another", "load_words", "words_read"]
 
 USUAL_CONTEXT = 77  # tokens; OpenCLIP's default
 
@@ -50,6 +51,13 @@ def _default(settings: Settings) -> str:
             f"{settings.config}); to drop it there: imgrank models default --unset"
         ) from error
     return settings.model if entry.by_words else DEFAULT_BACKBONE
+
+
+def asks_another(source: BackboneSource, settings: Settings) -> bool:
+    """Whether a search without --model needs other features than this source's."""
+    with suppress(ModelUnavailable, CheckpointError):
+        return load_words(None, settings).source.identity != source.identity
+    return False  # a default that is gone is said when it is asked
 
 
 def words_read(source: BackboneSource, text: str) -> int | None:
