@@ -106,6 +106,19 @@ class Mirror:
         places[(have[places] != wanted).any(axis=1)] = -1
         return places
 
+    def sound(self, places: NDArray[np.int64], cosines: NDArray[np.float64]) -> bool:
+        """Whether these can be the cosines of those rows: a disk that lost power leaves zeros, one
+        that fails leaves anything."""
+        if not (np.abs(cosines) < 1.001).all():  # also where one is NaN
+            return False
+        nothing = places[cosines == 0]
+        empty = ~self.vectors[nothing].any(axis=1)
+        return not (self.rows["length"][nothing[empty]] > 0).any()
+
+    def discard(self) -> None:
+        """Makes the next to open it build it anew."""
+        (self.folder / ABOUT).unlink(missing_ok=True)
+
 
 def folder_of(root: Path, source: str) -> Path:
     """Where the mirror of a source is, among those below `root`."""

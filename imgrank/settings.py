@@ -91,6 +91,11 @@ class Settings:
         return self.cache_dir / "imgrank.sqlite3"
 
     @property
+    def vectors_dir(self) -> Path:
+        """Embeddings outside the store, mapped into memory by a search."""
+        return self.cache_dir / "vectors"
+
+    @property
     def models_dir(self) -> Path:
         """Where checkpoints of the user are, each a folder named as the model."""
         return self.data_dir / "models"

@@ -1,6 +1,7 @@
 """Cosines of a query to the kept embeddings of many pictures, without a model and without torch.
 
     cosines(query, digests, source, store, folder)      exact, in the order of `digests`
+    known(digests, source, store, folder)               whether there is one
     nearest(query, digests, k, source, store, folder)   the k nearest, best first
 
 How to ask: call `cosines` for all pictures of known content. Those that come back as NaN have no
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from imgrank.store.arrays import ArrayState
     from imgrank.store.store import Store
 
-__all__ = ["FEATURE", "Notify", "cosines", "nearest"]
+__all__ = ["FEATURE", "Notify", "cosines", "known", "nearest"]
 
 FEATURE = "pooled"
 
@@ -38,6 +39,8 @@ FEW = 1000
 AT_ONCE = 4096  # embeddings that are read from the store at once
 BLOCK = 256  # rows that are multiplied at once: as float64 they stay in the processor's cache
 SPAN = 1 << 16  # rows a thread
+
+LEAST_SHARE = 0.1  # of the kept pictures; below it the index finds too many others
 
 _said: set[Path] = set()  # folders of which was said that they cannot be used
 
@@ -63,20 +66,36 @@ def cosines(
     state = store.array_state(source, FEATURE)
     if not digests or state is None:
         return values.astype(np.float32)
-    unit = np.asarray(query, np.float64) / np.linalg.norm(np.asarray(query, np.float64))
-    left = list(range(len(digests)))
-    mirror = None
+    unit = _unit(query)
+    left: Sequence[int] = range(len(digests))
     if len(digests) > FEW:
-        mirror = _open(folder, source, store, state, notify)
-    if mirror is not None:
-        places = mirror.places(digests)
-        there = places >= 0
-        values[there] = _of_mirror(mirror, places[there], unit)
-        left = [] if mirror.whole else np.flatnonzero(~there).tolist()
+        left = _fill(values, digests, unit, lambda: _open(folder, source, store, state, notify))
     if left:
         by = dict(_of_store([digests[i] for i in left], unit, source, store))
         values[left] = [by.get(digests[i], np.nan) for i in left]
     return values.astype(np.float32)
+
+
+def known(
+    digests: Sequence[bytes],
+    source: str,
+    store: Store,
+    folder: Path,
+    notify: Notify = lambda text: None,
+) -> NDArray[np.bool_]:
+    """Of which digests an embedding is kept, [n]: those whose cosine would not be NaN."""
+    import numpy as np
+
+    state = store.array_state(source, FEATURE)
+    if not digests or state is None:
+        return np.zeros(len(digests), bool)
+    mirror = None
+    if len(digests) > FEW:
+        mirror = _open(folder, source, store, state, notify)
+    if mirror is not None and mirror.whole:
+        return mirror.places(digests) >= 0
+    there = store.with_features(list(set(digests)), source, {FEATURE})
+    return np.array([digest in there for digest in digests])
 
 
 def nearest(
@@ -94,15 +113,87 @@ def nearest(
 
     Fewer than k if fewer have an embedding; equal cosines keep the order of `digests`.
     approximate: by the index of the extra "search"; it may miss some, and the cosines of those it
-    finds are exact. Raises MissingExtra without it. Where the index cannot serve (few of the kept
-    pictures are asked for, it cannot be written) the answer is exact and `notify` says so.
+    finds are exact. Where the index does not serve (few pictures, or few of those that are kept; it
+    cannot be written) the answer is exact and `notify` says so. Raises MissingExtra without it.
     """
     import numpy as np
 
+    if approximate:
+        found = _by_index(query, digests, k, source, store, folder, notify)
+        if found is not None:
+            return found
     values = cosines(query, digests, source, store, folder, notify)
-    places = np.argsort(-values, kind="stable")  # NaN last
-    places = places[: min(k, int((~np.isnan(values)).sum()))]
+    return _best(np.flatnonzero(~np.isnan(values)), values, k)
+
+
+def _best(
+    places: NDArray[np.int64], values: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k highest of the values at these places, which ascend."""
+    import numpy as np
+
+    some = values[places]
+    if len(some) > k:
+        least = np.partition(some, len(some) - k)[len(some) - k] if k else np.inf
+        places = places[some >= least]
+    places = places[np.argsort(-values[places], kind="stable")[:k]]
     return places, values[places]
+
+
+def _by_index(
+    query: NDArray[np.float32],
+    digests: Sequence[bytes],
+    k: int,
+    source: str,
+    store: Store,
+    folder: Path,
+    notify: Notify,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """As `nearest`; None, said, where the exact way has to do."""
+    import numpy as np
+
+    from imgrank.vector_index import candidates, open_index, require
+
+    require()
+    state = store.array_state(source, FEATURE)
+    different = len(set(digests))
+    if state is None or different <= FEW:
+        notify(f"exact: of {different:,} pictures that is as fast as approximate")
+        return None
+    mirror = _open(folder, source, store, state, notify)
+    if mirror is None:
+        return None
+    places = mirror.places(digests)
+    share = len(np.unique(places[places >= 0])) / len(mirror.rows)
+    wanted = int(np.ceil((2 * k + 32) / max(share, 1e-9)))  # more than k: the order is made exact
+    if share < LEAST_SHARE or wanted > len(mirror.rows) // 10:
+        notify(
+            f"exact: {k} of {different:,} pictures, where {len(mirror.rows):,} are kept, is "
+            "as fast as approximate"
+        )
+        return None
+    try:
+        index = open_index(mirror, notify)
+    except OSError as error:
+        notify(f"exact: the index cannot be used ({error.strerror or error})")
+        return None
+    unit = _unit(query)
+    rows = np.unique(candidates(index, mirror, unit, wanted))
+    there = np.flatnonzero(np.isin(places, rows))
+    if len(there) < min(k, int((places >= 0).sum())):
+        notify(f"exact: among the nearest {wanted:,} too few are of these {different:,} pictures")
+        return None
+    values = np.full(len(digests), np.nan, np.float32)
+    values[there] = _of_mirror(mirror, places[there], unit)
+    return _best(there, values, k)
+
+
+def _unit(query: NDArray[np.float32]) -> NDArray[np.float64]:
+    import numpy as np
+
+    exact = np.asarray(query, np.float64)
+    unit: NDArray[np.float64] = exact / np.linalg.norm(exact)
+    return unit
 
 
 def _open(
@@ -121,6 +212,29 @@ def _open(
                 "from the cache one by one, which takes longer and gives the same."
             )
         return None
+
+
+def _fill(
+    values: NDArray[np.float64],
+    digests: Sequence[bytes],
+    unit: NDArray[np.float64],
+    opened: Callable[[], Mirror | None],
+) -> Sequence[int]:
+    """Fills in the cosines that the mirror gives; returns the places that it cannot speak of."""
+    import numpy as np
+
+    for _ in range(2):  # a damaged mirror is built anew, once
+        mirror = opened()
+        if mirror is None:
+            break
+        places = mirror.places(digests)
+        there = np.flatnonzero(places >= 0)
+        found = _of_mirror(mirror, places[there], unit)
+        if mirror.sound(places[there], found):
+            values[there] = found
+            return [] if mirror.whole else np.flatnonzero(places < 0).tolist()
+        mirror.discard()
+    return range(len(digests))
 
 
 def _of_store(

@@ -14,6 +14,7 @@ import click
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
+    from imgrank.mirror_upkeep import Mirrored
     from imgrank.models.onnx import Export
     from imgrank.store.store import Store
 
@@ -50,10 +51,11 @@ def info(as_json: bool) -> None:
     """Show where the cache is, how large it is and what it holds."""
     with _store() as store:
         found = store.info()
-    towers = _exports()
+    towers, vectors = _exports(), _mirrors()
     if as_json:
         facts = {field.name: _plain(getattr(found, field.name)) for field in fields(found)}
         facts["exports"] = [{n: _plain(v) for n, v in t._asdict().items()} for t in towers]
+        facts["vectors"] = [_plain(mirror) for mirror in vectors]
         click.echo(json.dumps(facts, indent=2))
         return
     click.echo(f"{found.path}")
@@ -72,6 +74,10 @@ def info(as_json: bool) -> None:
     click.echo(
         f"token maps use {found.evictable_bytes / 1e6:.1f} of {found.feature_budget / 1e6:.0f} MB"
     )
+    for mirror in vectors:
+        index = f", {mirror.of_index / 1e6:.1f} MB of it an index" if mirror.of_index else ""
+        size = f"{mirror.bytes / 1e6:.1f} MB"
+        click.echo(f"{mirror.embeddings} embeddings for search ({size}{index}): {mirror.source}")
     for tower in towers:
         note = f"; {tower.note}" if tower.note else "" if tower.current else "; of other versions"
         size = f"{tower.bytes / 1e6:.1f} MB"
@@ -93,9 +99,12 @@ def info(as_json: bool) -> None:
 )
 def prune(days: int | None, gone_folders: bool) -> None:
     """Drop what belongs to files that are gone, and give the space back to the disk."""
+    from imgrank import mirror_upkeep
+
     with _store() as store:
         freed = store.prune(unused_days=days, gone_folders=gone_folders)
-    size = freed.bytes + _remove(tower for tower in _exports() if not tower.current)
+        vectors = mirror_upkeep.prune(_vectors_dir(), store)
+    size = freed.bytes + vectors + _remove(tower for tower in _exports() if not tower.current)
     click.echo(
         f"dropped {freed.files} files, {freed.scores} scores, {freed.features} features, "
         f"{freed.texts} prompts; freed {size / 1e6:.1f} MB",
@@ -115,10 +124,24 @@ def clear(yes: bool) -> int:
             return 1
     except click.Abort:
         raise UsageError("nothing was forgotten. --yes answers beforehand.") from None
+    from imgrank import mirror_upkeep
+
     with _store() as store:
-        freed = store.clear() + _remove(_exports())
+        freed = store.clear() + _remove(_exports()) + mirror_upkeep.clear(_vectors_dir())
     click.echo(f"the cache is empty; freed {freed / 1e6:.1f} MB", err=True)
     return 0
+
+
+def _vectors_dir() -> Path:
+    from imgrank.settings import load_settings
+
+    return load_settings().vectors_dir
+
+
+def _mirrors() -> list[Mirrored]:
+    from imgrank import mirror_upkeep
+
+    return mirror_upkeep.mirrored(_vectors_dir())
 
 
 def _exports() -> list[Export]:

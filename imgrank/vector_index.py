@@ -1,0 +1,174 @@
+"""An index of a mirror's rows: the nearest of very many embeddings without looking at all of them.
+
+A graph after Malkov and Yashunin (HNSW, 2016), by the library usearch (extra "search"), kept beside
+the mirror and mapped like it. It is built once, in about a minute for 100,000 embeddings and core,
+and changed by what was added and dropped since. It may miss some; `tests/bench/search.py` measures
+how many. Looking at all is faster until there are far more than 100,000.
+
+    FOLDER/index.usearch   the graph; a row's key is its id in the store
+    FOLDER/index.stamps    `STAMP` of each row in it, by id; without it the graph counts for nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgrank.errors import MissingExtra
+from imgrank.mirror import CHUNK, PATIENCE
+
+if TYPE_CHECKING:
+    from imgrank.mirror import Mirror
+
+__all__ = ["candidates", "drop_stale", "index_bytes", "open_index", "require"]
+
+Notify = Callable[[str], None]
+
+GRAPH, STAMPS = "index.usearch", "index.stamps"
+STAMP = np.dtype([("id", "<i8"), ("kept", "<i8")])
+SAID = 20_000  # rows that take so long to add that it is said
+
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 96, 256
+"""Neighbours of a row; rows looked at to find them; rows looked at in a search, at least."""
+
+
+def open_index(mirror: Mirror, notify: Notify) -> Any:
+    """The graph of a mirror's rows, mapped; built or changed first where it has others.
+
+    notify: hears when that takes long. Raises MissingExtra without the library, OSError where the
+    graph cannot be written or another process is at it for long.
+    """
+    from filelock import FileLock
+
+    library = require()
+    if (index := _current(mirror, library)) is not None:
+        return index
+    with FileLock(mirror.folder / "index.lock", timeout=PATIENCE):
+        if (index := _current(mirror, library)) is not None:
+            return index
+        _build(mirror, library, notify)
+    index = _current(mirror, library)
+    if index is None:
+        raise OSError(f"the index in {mirror.folder} is not as it was written")
+    return index
+
+
+def candidates(index: Any, mirror: Mirror, unit: NDArray[np.float64], count: int) -> NDArray[Any]:
+    """Rows of the mirror that may be the nearest to a vector, [at most count], in no order."""
+    index.expansion_search = max(EXPANSION_SEARCH, count)
+    found = index.search(unit.astype(np.float32), min(count, len(mirror.rows)), threads=1)
+    ids = np.asarray(found.keys, np.int64)
+    places: NDArray[Any] = np.searchsorted(mirror.rows["id"], ids)  # ids ascend
+    return places
+
+
+def index_bytes(folder: Path) -> int:
+    """Of what is kept of an index beside a mirror."""
+    paths = [folder / name for name in (GRAPH, STAMPS)]
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
+def drop_stale(mirror: Mirror) -> None:
+    """Removes an index in which there are embeddings that the mirror has no more."""
+    try:
+        kept = np.fromfile(mirror.folder / STAMPS, STAMP)
+    except OSError:
+        return
+    if not _among(kept, _stamps(mirror.rows)).all():
+        for name in (STAMPS, GRAPH):
+            (mirror.folder / name).unlink(missing_ok=True)
+
+
+def require() -> Any:
+    """The library's class of indexes. Raises MissingExtra without it."""
+    try:
+        from usearch.index import Index
+    except ImportError as error:
+        raise MissingExtra("search --approximate", "search") from error
+    return Index
+
+
+def _stamps(rows: NDArray[Any]) -> NDArray[Any]:
+    """Of a mirror's rows, whose ids ascend."""
+    stamps = np.empty(len(rows), STAMP)
+    stamps["id"], stamps["kept"] = rows["id"], rows["kept"]
+    return stamps
+
+
+def _among(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which stamps are among others, both by id."""
+    if not len(others):
+        return np.zeros(len(some), bool)
+    at = np.minimum(np.searchsorted(others["id"], some["id"]), len(others) - 1)
+    found: NDArray[np.bool_] = others[at] == some
+    return found
+
+
+def _current(mirror: Mirror, library: Any) -> Any:
+    """The graph as it is kept, if it has the mirror's rows and no others; else None."""
+    try:
+        kept = np.fromfile(mirror.folder / STAMPS, STAMP)
+        if not np.array_equal(kept, _stamps(mirror.rows)):
+            return None
+        return _loaded(mirror, library, view=True)
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _loaded(mirror: Mirror, library: Any, *, view: bool) -> Any:
+    """Raises RuntimeError or ValueError for a file that is no graph of these vectors."""
+    index = library.restore(str(mirror.folder / GRAPH), view=view)
+    if index is None or index.ndim != mirror.about.width:
+        raise ValueError("a graph of something else")
+    return index
+
+
+def _build(mirror: Mirror, library: Any, notify: Notify) -> None:
+    """Writes graph and stamps of the mirror's rows."""
+    now = _stamps(mirror.rows)
+    index, there = _old(mirror, library, now)
+    fresh = np.flatnonzero(~_among(now, there))
+    if len(fresh) > SAID:
+        notify(f"building an index of {len(fresh):,} embeddings, once; this takes minutes")
+    for start in range(0, len(fresh), CHUNK):
+        some = fresh[start : start + CHUNK]
+        index.add(mirror.rows["id"][some], mirror.vectors[some].astype(np.float32))
+    graph, rows = (mirror.folder / f"{name}.new" for name in (GRAPH, STAMPS))
+    try:
+        (mirror.folder / STAMPS).unlink(missing_ok=True)
+        index.save(str(graph))
+        graph.replace(mirror.folder / GRAPH)
+        now.tofile(rows)
+        rows.replace(mirror.folder / STAMPS)
+    except RuntimeError as error:  # how the library says that there is no room
+        raise OSError(f"the index cannot be written: {error}") from error
+    finally:
+        graph.unlink(missing_ok=True)
+        rows.unlink(missing_ok=True)
+
+
+def _old(mirror: Mirror, library: Any, now: NDArray[Any]) -> tuple[Any, NDArray[Any]]:
+    """The kept graph without what the mirror has no more, and the stamps in it; or an empty one."""
+    try:
+        kept = np.fromfile(mirror.folder / STAMPS, STAMP)
+        stays = _among(kept, now)
+        if 2 * stays.sum() > len(kept):
+            index = _loaded(mirror, library, view=False)
+            if len(index) == len(kept):
+                if not stays.all():
+                    index.remove(kept["id"][~stays])
+                return index, kept[stays]
+    except (OSError, RuntimeError, ValueError):
+        pass
+    index = library(
+        ndim=mirror.about.width,
+        metric="cos",
+        dtype="f16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+    )
+    return index, np.empty(0, STAMP)
