@@ -226,6 +226,33 @@ def test_a_model_without_words(run: Run, sets: Path) -> None:
     assert "tiny-quality answers what it was trained for, not words" in result.stderr
 
 
+def test_figures_are_recorded_beside_the_backbone_s(run: Run, sets: Path, tmp_path: Path) -> None:
+    after = search_checkpoint(tmp_path / "after")
+    models = ("--model", "tiny", "--model", after, "--write", "-f", "json")
+    table = found(beauty(run, sets, *models))
+    rows = json.loads((after / "config.json").read_text())["measured"]
+    assert [row["data"] for row in rows] == [
+        f"beauty-search, test part: {sheet['queries']} over {sheet['pool']}"
+        for sheet in table["tables"]
+    ]
+    row = rows[2]
+    before, now = (each["figures"]["human@3"] for each in table["tables"][2]["rows"][:2])
+    gain = table["tables"][2]["rows"][3]["figures"]["human@3"]
+    assert (row["human@3"], row["human@3_interval"]) == (now["value"], now["interval"])
+    assert row["human@3_before"] == before["value"]
+    assert (row["human@3_gain"], row["human@3_gain_interval"]) == (gain["value"], gain["interval"])
+    assert row["by"] == (
+        "imgrank eval --data beauty-search --root DATA --model tiny --model after --top 3 "
+        "--rounds 20 --pool captions --pool oasis"
+    )
+    assert f"| human@3 | {before['value']:.3f} |" in (after / "README.md").read_text()
+    found(run("--data", "captions", "--root", sets, "--model", after, "--write", "-f", "json"))
+    found(beauty(run, sets, *models))
+    again = json.loads((after / "config.json").read_text())["measured"]
+    assert [row["data"] for row in again if "beauty" in row["data"]] == [r["data"] for r in rows]
+    assert [row["recall@1"] for row in again if row["data"].endswith("text to image")]
+
+
 # ---- classes -------------------------------------------------------------------------------------
 
 
@@ -322,7 +349,9 @@ def test_a_group_of_which_nothing_can_be_read(run: Run, hpir: Path) -> None:
     ("arguments", "message"),
     [
         (("--data", "captions", "--fold", "1"), "--fold has no meaning for --data captions"),
-        (("--data", "hpir", "--write"), "--write has no meaning for --data hpir"),
+        (("--data", "hpir", "--write"), "--write records the figures of the last model"),
+        (("--data", "hpir", "--write", "--model", "tiny"), "and tiny is of kind backbone"),
+        (("--data", "hpir", "--scatter", "a.png"), "--scatter has no meaning for --data hpir"),
         (("--data", "classes", "--query", "a"), "--query has no meaning for --data classes"),
         (("--data", "captions", "--top", "5"), "--top is for --data beauty-search"),
         (("--data", "csv", "--template", "{}"), "--template is for --data classes, not for csv"),

@@ -29,7 +29,12 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--data", required=True, metavar="NAME", help="Data set; see `imgrank data list`.")
+@click.option(
+    "--data",
+    required=True,
+    metavar="NAME",
+    help="Data set (see `imgrank data list`), or beauty-search.",
+)
 @click.option("--root", type=click.Path(path_type=Path), help="Its folder.  [in the data folder]")
 @click.option(
     "--model",
@@ -107,11 +112,11 @@ def eval(
     `coco-captions` recall of captioned pictures; `classes` zero-shot accuracy on ROOT/CLASS/*.jpg;
     `hpir` the choice between two groups of pictures that people compared.
     """
-    drawn = {"scatter": scatter, "similarity": similarity, "write": write}
+    drawn = {"scatter": scatter, "similarity": similarity}
     eval_search.check(given["data"], {**given, **drawn})
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
         if given["data"] in eval_search.MEASURES:
-            return eval_search.run(root, models, reporter, out, **given)
+            return eval_search.run(root, models, reporter, out, write, **given)
         _, options = shared.build_options((), reporter, **given)
         settings = options.settings
         assert settings is not None

@@ -6,12 +6,16 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.cli import options as shared
 from imgrank.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgrank.models.registry import Entry
+    from imgrank.settings import Settings
 
 MEASURES = {
     "beauty-search": "beauty_search",
@@ -31,7 +35,7 @@ OWN = {
     "rerank_weight": ("beauty-search",),
     "templates": ("classes",),
 }
-OTHERS = ("fold", "queries", "attributes", "scatter", "similarity", "write")
+OTHERS = ("fold", "queries", "attributes", "scatter", "similarity")
 FLAGS = {"templates": "--template", "queries": "--query"}
 
 
@@ -94,9 +98,13 @@ def run(
     models: Sequence[str],
     reporter: shared.Reporter,
     out: shared.Output,
+    write: bool = False,
     **given: Any,
 ) -> int:
-    """Measures, and writes sheets or rows. Returns the exit status."""
+    """Measures, and writes sheets or rows. Returns the exit status.
+
+    write: also into the last model's config and card.
+    """
     from importlib import import_module
 
     from imgrank.evaluate.searched import Asked
@@ -128,11 +136,28 @@ def run(
         progress=reporter.progress,
         **wanted,
     )
+    entry = _to_write(models, settings) if write else None
     module = import_module(f"imgrank.evaluate.{MEASURES[asked.data]}")
     found = module.evaluate(asked, settings)
     reporter.stop()
     out.stream.write(_rendered(found.table, out.format).encode())
+    if entry is not None:
+        from imgrank.evaluate.record_search import record
+
+        record(entry, asked, found.table)
+        reporter.notify(f"recorded in {entry.folder}")
     return reporter.finish(found.skips, computed=found.computed, known=found.known, strict=False)
+
+
+def _to_write(models: Sequence[str], settings: Settings) -> Entry:
+    from imgrank.evaluate.record_search import check as check_entry
+    from imgrank.models.registry import find
+
+    if not models:
+        raise UsageError("--write records the figures of the last model; name it with --model.")
+    entry = find(models[-1], settings.models_dir)
+    check_entry(entry)
+    return entry
 
 
 def _given(value: object) -> bool:
