@@ -125,8 +125,9 @@ def _one(name: str | Path, root: Path, options: ReadOptions) -> Pool:
 
 def _labelled(name: str, root: Path, options: ReadOptions) -> Pool:
     """A set whose pictures have values. Raises UsageError for one whose pictures are made."""
-    data = catalogue.read(name, root, options)
-    if data.render is not None:
+    drawn = not catalogue.reader(name).files
+    data = None if drawn else catalogue.read(name, root, options)
+    if data is None or data.render is not None:
         raise UsageError(f"the pictures of {name} are made, not files: they are in no pool.")
     rows = [n for n, part in enumerate(data.parts) if part is not None]
     return Pool(
