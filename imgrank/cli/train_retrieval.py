@@ -15,7 +15,7 @@ __all__ = ["retrieval"]
 EXAMPLES = """\b
 Examples:
   imgrank train retrieval --list
-  imgrank train retrieval --preferences p.jsonl --captions flickr8k --root DATA  # needs these
+  imgrank train retrieval --preferences p.jsonl --captions flickr8k  # needs a file of yours
 """
 A_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 

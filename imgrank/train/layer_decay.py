@@ -30,7 +30,8 @@ BEFORE = re.compile(
     r"class_embedding|cls_token|reg_token|cls_emb|positional_embedding|pos_embed|token_embedding)"
     r"(?:\.|$)"
 )
-HEAD_BN = re.compile(
+# A pool has blocks or places of its own; an EfficientNet's `bn2` is not that of a ResNet's stem.
+BEHIND = re.compile(r"(?:^|\.)(?:attnpool|attn_pool|attn_pool_contrastive)\.|\.trunk\.bn2\.")
     r"\.trunk\.bn2\."
 )  # EfficientNet's, behind its stages; a ResNet's stands before
 
@@ -62,9 +63,9 @@ def groups(parameters: Mapping[str, Tensor], decay: float) -> list[dict[str, Any
 
 def _layer(name: str) -> int | None:
     """1, 2, ... from the input on; 0: before them; None: behind them."""
+    if BEHIND.search(name):
+        return None
     # The first match is the outermost: a stage of ConvNeXt has blocks of its own.
     if found := LAYER.search(name):
         return int(found[1]) + 1 if found[1] else int(found[2])
-    if HEAD_BN.search(name):
-        return None
     return 0 if BEFORE.search(name) else None
