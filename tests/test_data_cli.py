@@ -12,10 +12,11 @@ import pytest
 from command_line import Run, command_line
 from PIL import Image
 
-from imgrank.data.catalogue import CATALOGUE, about
+from imgrank.data.catalogue import CATALOGUE, RETRIEVAL, about
 from imgrank.data.check import check, unreadable_pictures
 from imgrank.images.reading import Unreadable
 
+EVERY = [*CATALOGUE, *RETRIEVAL]
 TABLE = (
     "filepath,category,count\nimages/1.jpg,cat,2\nimages/1.jpg,wine glass,1\nimages/2.jpg,cat,3\n"
     "images/3.jpg,skis,12\n"
@@ -48,7 +49,7 @@ def test_list_in_a_pipe_is_a_table_of_all_sets(run: Run, coco: Path) -> None:
     assert head[:6] == ["name", "what", "queries", "source", "licence", "layout"]
     assert head[6:] == ["split", "folder", "here"]
     by_name = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
-    assert list(by_name) == list(CATALOGUE)
+    assert list(by_name) == EVERY
     row = by_name["coco"]
     assert row["source"].startswith("cocodataset.org")
     assert "CC BY 4.0" in row["licence"]
@@ -61,7 +62,7 @@ def test_list_in_a_pipe_is_a_table_of_all_sets(run: Run, coco: Path) -> None:
 
 def test_list_as_json(run: Run, coco: Path) -> None:
     rows = json.loads(run("list", "--format", "json").stdout)
-    assert [row["name"] for row in rows] == list(CATALOGUE)
+    assert [row["name"] for row in rows] == EVERY
     by_name = {row["name"]: row for row in rows}
     assert by_name["coco"]["layout"][0] == "annotations/instances_train2017.json"
     assert by_name["coco"]["here"] is True
@@ -71,7 +72,7 @@ def test_list_as_json(run: Run, coco: Path) -> None:
 
 def test_list_as_text_tells_everything_of_every_set(run: Run) -> None:
     blocks = run("list", "-f", "text").stdout.strip().split("\n\n")
-    assert [block.split("\n")[0] for block in blocks] == list(CATALOGUE)
+    assert [block.split("\n")[0] for block in blocks] == EVERY
     for block in blocks:
         heads = [line[2:11].strip() for line in block.split("\n")[1:]]
         assert [head for head in heads if head] == [
@@ -86,7 +87,7 @@ def test_list_as_text_tells_everything_of_every_set(run: Run) -> None:
 
 def test_no_address_is_broken(run: Run) -> None:
     words = run("list", "-f", "text").stdout.split()
-    for name in CATALOGUE:
+    for name in EVERY:
         assert set(about(name).source.split()) <= set(words)
 
 

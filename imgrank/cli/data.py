@@ -17,6 +17,7 @@ from imgrank.results.output import visible
 
 if TYPE_CHECKING:
     from imgrank.data.check import Checked, Summary
+    from imgrank.data.check_search import Held
 
 EXAMPLES = """\b
 Examples:
@@ -79,13 +80,13 @@ def list_sets(name: str | None, format_: str | None) -> None:
     NAME prints one in full, with the folder where it is looked for and the commands that use it.
     Folders are looked for in the data folder of imgrank; --root of other commands names another.
     """
-    from imgrank.data.catalogue import CATALOGUE, reader
+    from imgrank.data.catalogue import CATALOGUE, RETRIEVAL, reader
 
     if name is not None:
         reader(name)
         _show_one(row(name), format_ == "json")
         return
-    rows = [row(each) for each in CATALOGUE]
+    rows = [row(each) for each in (*CATALOGUE, *RETRIEVAL)]
     if format_ == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif format_ == "text" or (format_ is None and sys.stdout.isatty()):
@@ -172,13 +173,30 @@ def _wrapped(text: str, head: str, as_it_is: bool) -> list[str]:
 
 def _commands(row: Mapping[str, Any]) -> list[str]:
     """What to type next; each line can be copied."""
+    from imgrank.data.catalogue import RETRIEVAL
+
     name = row["name"]
+    if name in RETRIEVAL:
+        return _commands_of_search(name, row["split"] != "all test")
     lines = [f"imgrank data check {name}"]
     if row["split"] != "all test":
         lines.append(f"imgrank train adapter --data {name} --name {name} --out runs/{name}")
     if row["split"] != "training only":
         lines.append(f"imgrank eval --data {name} --model runs/{name}/{name}")
     return lines
+
+
+def _commands_of_search(name: str, trained_on: bool) -> list[str]:
+    """Of a set with captions, classes or groups."""
+    lines = [f"imgrank data check {name}"]
+    if trained_on:
+        pool = "coco" if name == "coco-captions" else name
+        lines += [
+            f"imgrank data preferences --pool {pool} --out {name}.jsonl",
+            f"imgrank train retrieval --preferences {name}.jsonl --captions {pool} "
+            f"--out runs/{name}",
+        ]
+    return [*lines, f"imgrank eval --data {name} --model tiny"]
 
 
 # ---- check ---------------------------------------------------------------------------------------
@@ -210,11 +228,14 @@ def check(
     and is no error. Exit status: 0 nothing is missing, 3 incomplete, 2 an unknown NAME.
     """
     from imgrank.cli.options import Notices
+    from imgrank.data.catalogue import RETRIEVAL
     from imgrank.data.check import check as find_out
     from imgrank.settings import load_settings
 
     settings = load_settings(threads=threads)
     root = root or settings.data_dir
+    if name in RETRIEVAL:
+        return _check_search(name, root, fold, pictures, settings.threads, format_, quiet)
     with Notices(quiet) as notices:
         found = find_out(name, root, fold, pictures, settings.threads, notices.progress)
         for note in found.notes:
@@ -224,6 +245,47 @@ def check(
     else:
         for line in _lines(found):
             click.echo(visible(line))
+    return 0 if found.usable else 3
+
+
+def _check_search(
+    name: str,
+    root: Path,
+    fold: int | None,
+    pictures: bool,
+    threads: int | None,
+    format_: str,
+    quiet: bool,
+) -> int:
+    """The same of a set for search."""
+    from imgrank.cli.options import Notices
+    from imgrank.data.check_search import check_search
+    from imgrank.errors import UsageError
+
+    if fold is not None:
+        raise UsageError(f"{name} has one split and no folds; --fold {fold} is not one of them.")
+    with Notices(quiet) as notices:
+        found = check_search(name, root, pictures, threads, notices.progress)
+        for note in found.notes:
+            notices.notify(note)
+    if format_ == "json":
+        facts = {
+            "name": name,
+            "folder": str(found.folder),
+            "complete": found.complete,
+            "usable": found.usable,
+            "problem": found.problem,
+            "notes": list(found.notes),
+            "pictures": found.parts,
+            "counts": found.counts,
+            "unreadable": [{"path": str(p), "reason": reason} for p, reason in found.unreadable],
+        }
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        for line in _state(found, len(found.paths), found.parts):
+            click.echo(visible(line))
+        for what, count in found.counts.items():
+            click.echo(f"{what}: {count}")
     return 0 if found.usable else 3
 
 
@@ -256,17 +318,9 @@ def _facts(found: Checked) -> dict[str, Any]:
 
 
 def _lines(found: Checked) -> list[str]:
-    state = "complete" if found.complete else "incomplete"
-    if found.usable and found.published:
-        state = f"incomplete against the {found.published} published pictures; usable as a part"
-    lines = [f"{found.name}: {state}"]
-    lines += found.problem.split("\n") if found.problem else []
-    lines += [f"unreadable: {path}: {reason}" for path, reason in found.unreadable]
+    lines = _state(found, len(found.data or ()), found.parts if found.data else {})
     if found.data is None:
         return lines
-    parts = ", ".join(f"{count} {part}" for part, count in found.parts.items())
-    lines += [f"folder: {found.folder}"] if found.folder else []
-    lines.append(f"pictures: {len(found.data)} ({parts})")
     head = ("query", "labelled", "lowest", "highest", "values", "unit")
     rows = [head, *(_row(each) for each in found.queries)]
     widths = [max(len(cells[n]) for cells in rows) for n in range(len(head))]
@@ -274,6 +328,21 @@ def _lines(found: Checked) -> list[str]:
         first = cells[0].ljust(widths[0])
         numbers = [cell.rjust(width) for cell, width in zip(cells[1:5], widths[1:5], strict=True)]
         lines.append("  ".join([first, *numbers, cells[5]]).rstrip())
+    return lines
+
+
+def _state(found: Checked | Held, pictures: int, parts: Mapping[str, int]) -> list[str]:
+    """How complete a set is, what is wrong with it, its folder and its parts."""
+    state = "complete" if found.complete else "incomplete"
+    if found.usable and found.published:
+        state = f"incomplete against the {found.published} published pictures; usable as a part"
+    lines = [f"{found.name}: {state}"]
+    lines += found.problem.split("\n") if found.problem else []
+    lines += [f"unreadable: {path}: {reason}" for path, reason in found.unreadable]
+    if parts:
+        lines += [f"folder: {found.folder}"] if found.folder else []
+        counted = ", ".join(f"{count} {part}" for part, count in parts.items())
+        lines.append(f"pictures: {pictures} ({counted})")
     return lines
 
 
