@@ -107,6 +107,9 @@ def search(
     _check(minimum, rerank_first, rerank_weight, query, rephrased)
     typed = terms_of(query, like, plus, minus)
     terms = typed if rephrased is None else terms_of(rephrased, like, plus, minus)
+    for term in terms:
+        if term.picture:
+            require(Path(term.text))
     words = load_words(options.model, settings)
     job = None if rerank is None else reranker(rerank, settings)
     asked = Asked(
@@ -206,8 +209,6 @@ class _Search:
     def _likes(self, store: Store) -> Mapping[str, NDArray[Any]]:
         """Embeddings of the pictures among the terms, by path as named."""
         names = list(dict.fromkeys(term.text for term in self.terms if term.picture))
-        for name in names:
-            require(Path(name))
         found = list(scan(map(Path, names)))
         skips = [item for item in found if isinstance(item, Skip)]
         files = [item for item in found if isinstance(item, ImageFile)]

@@ -65,13 +65,14 @@ def test_paths_then_maybe_a_query(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["photos"], "'photos' is a path, but what to look for is expected there"),
+        (["photos"], "what is to be found in photos? Give a QUERY after it"),
         (["photos", "photos/cat.png"], "is a path, but what to look for"),
         (["a cat"], "no folder or picture was given"),
         (["a cat", "--plus", "at night"], "no folder or picture was given"),
         (["photos", "photos/gone.png"], "looks like a path, but there is no such file"),
         (["photos", "gone.jpg", "--plus", "a cat"], "looks like a path"),
-        (["photos", "--minus", "a cat"], "what to look for is expected"),
+        (["photos", "--minus", "a cat"], "what is to be found in photos?"),
+        (["photos", "a cat", "--like", "gone.jpg"], "no file or folder 'gone.jpg'"),
         (["gone", "a cat"], "gone"),
         (["photos", "a cat", "--top", "no"], "--top"),
         (["photos", "a cat", "--rerank-first", "3"], "--rerank-first is for --rerank"),

@@ -169,6 +169,11 @@ def split(arguments: Sequence[str], *, optional: bool) -> tuple[list[str], str |
     exists = query == "-" or os.path.lexists(query)
     if exists and optional:
         return [*paths, query], None
+    if exists and not paths:
+        raise UsageError(
+            f'what is to be found in {query}? Give a QUERY after it, such as "a cat", or --like '
+            "IMAGE."
+        )
     if exists:
         raise UsageError(
             f"'{query}' is a path, but what to look for is expected there, such as \"a cat\". "
