@@ -32,8 +32,6 @@ BEFORE = re.compile(
 )
 # A pool has blocks or places of its own; an EfficientNet's `bn2` is not that of a ResNet's stem.
 BEHIND = re.compile(r"(?:^|\.)(?:attnpool|attn_pool|attn_pool_contrastive)\.|\.trunk\.bn2\.")
-    r"\.trunk\.bn2\."
-)  # EfficientNet's, behind its stages; a ResNet's stands before
 
 
 def shares(names: Iterable[str], decay: float) -> dict[str, float]:
