@@ -144,14 +144,16 @@ def _part(model: Any, tower: Tower) -> nn.Module:
 
 
 def _override(model: nn.Module, tower: Tower, overrides: Mapping[str, Tensor], name: str) -> None:
-    names = model.state_dict().keys()
-    if unknown := sorted(overrides.keys() - names):
-        raise CheckpointError(f"the backbone {name} has no {', '.join(unknown)}.")
+    there = {key: value.shape for key, value in model.state_dict().items()}
+    odd = sorted(key for key, value in overrides.items() if there.get(key) != value.shape)
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise CheckpointError(
+            f"a checkpoint's tensors do not fit the backbone {name}, which has no "
+            f"{', '.join(odd[:3])}{more} of that shape. Fetch the checkpoint again."
+        )
     own = {key: tensor for key, tensor in overrides.items() if _of_tower(key, tower)}
-    try:
-        model.load_state_dict(own, strict=False)
-    except RuntimeError as error:  # another shape
-        raise CheckpointError(f"tensors do not fit the backbone {name}: {error}") from error
+    model.load_state_dict(own, strict=False)
 
 
 def _model_config(spec: BackboneSpec) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class BackboneSource:
         self.engine: Engine | None = None
         self._backbone: Backbone | None = None
         self._placed = self._ran = ""
+        self._scale: float | None = None
 
     @property
     def device_note(self) -> str:
@@ -108,10 +109,12 @@ class BackboneSource:
 
         Raises CheckpointError if it cannot be read.
         """
-        from imgrank.models.checkpoint import load_logit_scale
+        if self._scale is None:
+            from imgrank.models.checkpoint import load_logit_scale
 
-        own = load_logit_scale(self.overrides.folder) if self.overrides else None
-        return self.spec.logit_scale() if own is None else own
+            own = load_logit_scale(self.overrides.folder) if self.overrides else None
+            self._scale = self.spec.logit_scale() if own is None else own
+        return self._scale
 
     @property
     def batch(self) -> int:
