@@ -193,7 +193,8 @@ def preferences(
         )
         reporter.stop()
         for line in lines(made):
-            target.stream.write(f"{line}\n".encode())
+            # Words that are no UTF-8 become escapes that JSON knows.
+            target.stream.write(f"{line}\n".encode("utf-8", "backslashreplace"))
     reporter.notify(_summary(made, out))
     return 0
 

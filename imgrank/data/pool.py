@@ -7,6 +7,7 @@ without a caption. A folder of yours is named by its own name, and all of it is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +89,13 @@ def read_pool(names: Sequence[str | Path], root: Path, options: ReadOptions | No
     )
 
 
-def find_pictures(folder: Path, options: ReadOptions | None = None) -> Pool:
+def find_pictures(folder: Path, options: ReadOptions | None = None, name: str = "") -> Pool:
     """All pictures below a folder of yours, as a sort finds them; what cannot be used is reported.
 
-    Raises DataError if there is none.
+    name: what it is called, if not as it is named. Raises DataError if there is none.
     """
     options = options or ReadOptions()
-    name = folder.resolve().name
+    name = name or Path(os.path.abspath(folder)).name  # noqa: PTH100 a link keeps its own name
     paths = []
     for each in sorted(scan([folder]), key=lambda item: item.path.as_posix()):
         if isinstance(each, ImageFile):

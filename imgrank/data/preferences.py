@@ -21,7 +21,6 @@ model, re-ranker, pool, part, rephrasing. A picture is found by its set's reader
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from imgrank.data.labelled import ReadOptions
 from imgrank.data.layout import read_text
+from imgrank.data.locating import locate
 from imgrank.data.ordering import Grid, Matrix, Numbers, arrange, order_pairs
-from imgrank.data.pool import find_pictures, read_pool
 from imgrank.errors import DataError
-from imgrank.store.digest import digest_file
 
 __all__ = [
     "FORMAT",
@@ -43,13 +40,12 @@ __all__ = [
     "arrange",
     "described",
     "lines",
-    "locate",
     "order_pairs",
     "read_preferences",
 ]
 
 FORMAT = 1
-SHOWN = 5  # keys named in an error
+LARGEST = 1e30  # a number beyond it is none that was written here
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,52 +147,6 @@ def read_preferences(path: Path, root: Path | None = None) -> Preferences:
     )
 
 
-def locate(
-    keys: Sequence[str], digests: Sequence[str], pool: Sequence[Any], root: Path, path: Path
-) -> tuple[Path, ...]:
-    """Where the pictures of these keys are below `root`; the file `path` is named in errors.
-
-    pool: what the file's first line says of the pool. Raises DataError, see `read_preferences`.
-    """
-    found = dict[str, Path]()
-    for each in pool:
-        name, folder = str(each["name"]), root / str(each["name"])
-        if each.get("folder"):
-            own = folder if folder.is_dir() or root.resolve().name != name else root
-            here = find_pictures(own) if own.is_dir() else None
-            if here is None:
-                raise DataError(
-                    f"{path} is about pictures of a folder {name}, and there is no {folder}. "
-                    "Put it there, or a link to it."
-                )
-        else:
-            here = read_pool([name], root, ReadOptions(partial=True))
-        for key, place in zip(here.keys, here.paths, strict=True):
-            found[f"{name}/{key.partition('/')[2]}"] = place
-    if gone := [key for key in keys if key not in found]:
-        raise DataError(
-            f"{path}: {len(gone)} of {len(keys)} pictures are not below {root}: "
-            f"{', '.join(gone[:SHOWN])}{', ...' if gone[SHOWN:] else ''}."
-        )
-    changed = [
-        key for key, digest in zip(keys, digests, strict=True) if _digest(found[key]) != digest
-    ]
-    if changed:
-        raise DataError(
-            f"{path}: {len(changed)} of {len(keys)} pictures below {root} are others than it was "
-            f"made of: {', '.join(changed[:SHOWN])}{', ...' if changed[SHOWN:] else ''}. Make the "
-            "preferences again: imgrank data preferences."
-        )
-    return tuple(found[key] for key in keys)
-
-
-def _digest(path: Path) -> str:
-    try:
-        return digest_file(path).hex()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-
-
 def _head(path: Path, texts: Sequence[str]) -> dict[str, Any]:
     """The first line, whose counts are whole numbers. Raises DataError."""
     try:
@@ -214,6 +164,11 @@ def _head(path: Path, texts: Sequence[str]) -> dict[str, Any]:
         value = facts.get(name)
         if type(value) is not int or value < least:
             raise DataError(f"{path}, line 1: {name} is {value!r}, no number from {least} up.")
+    pool = facts.get("pool", [])
+    if not isinstance(pool, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("name"), str) for each in pool
+    ):
+        raise DataError(f"{path}, line 1: pool is no list of sets.")
     return facts
 
 
@@ -261,7 +216,7 @@ class _Line:
 
     def numbers(self, name: str, u: int, v: int) -> list[float]:
         cells = self.cells(name, u, v)
-        if not all(type(cell) in (float, int) and math.isfinite(cell) for cell in cells):
+        if not all(type(cell) in (float, int) and -LARGEST < cell < LARGEST for cell in cells):
             raise self.wrong(f"{name} holds what is no number")
         return cells
 
@@ -277,7 +232,7 @@ def _matrices(
     for n, line in enumerate(asked):
         line.only("query", "rephrased", "pictures", *names)
         keys = line.cells("pictures", u, v)
-        if unknown := [key for key in keys if key not in row]:
+        if unknown := [key for key in keys if not isinstance(key, str) or key not in row]:
             raise line.wrong(f"a picture that is not listed: {unknown[0]!r}")
         if len(set(keys)) != u * v:
             raise line.wrong("a picture stands twice in one matrix")
