@@ -14,6 +14,7 @@ import fnmatch
 import os
 import re
 import stat
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -111,7 +112,7 @@ class _Scan:
         self.left_out = left_out
         self.kept_out = _folder_at(leave_out)
         self.folders: set[_Key] = set()
-        self.files: set[tuple[_Key, str]] = set()
+        self.files: defaultdict[_Key, set[str]] = defaultdict(set)  # names, by folder
 
     def run(self, paths: Iterable[Path]) -> Iterator[ImageFile | Skip]:
         for path in paths:
@@ -125,8 +126,9 @@ class _Scan:
                 continue
             if stat.S_ISDIR(status.st_mode):
                 yield from self.walk(path)
-            elif (found := self.candidate(path, (folder, path.name), status)) is not None:
-                yield found
+            elif path.name not in (names := self.files[folder]):
+                names.add(path.name)
+                yield _candidate(path, status)
 
     def walk(self, root: Path) -> Iterator[ImageFile | Skip]:
         """Everything below a folder: its files by name, then its folders by name, links last."""
@@ -146,12 +148,12 @@ class _Scan:
                 yield Skip(folder, f"folder cannot be read: {error.strerror}")
                 continue
             self.folders.add(key)
-            inner = []
+            names, inner = self.files[key], []
             for entry in entries:
                 if self.leaves_out(entry.name, below_root):
                     continue
-                found = self.entry(entry, folder, key)
-                if isinstance(found, str):
+                found = _entry(entry, folder, names)
+                if found == "folder":
                     inner.append((entry.is_symlink(), entry.name))
                 elif found is not None:
                     yield found
@@ -163,35 +165,35 @@ class _Scan:
             return True
         return bool(self.excluded and (self.excluded(name) or self.excluded(below_root + name)))
 
-    def entry(
-        self, entry: os.DirEntry[str], folder: Path, key: _Key
-    ) -> ImageFile | Skip | Literal["folder"] | None:
-        """What one name in a folder is; None: nothing of ours, or seen before."""
-        name = entry.name
-        dot = name.rfind(".")
-        pictured = dot >= 0 and name[dot:].lower() in SUFFIXES
-        try:
-            if entry.is_dir():
-                return "folder"
-            if pictured:
-                return self.candidate(folder / name, (key, name), entry.stat())
-            if dot < 0 and entry.is_symlink():
-                entry.stat()  # a link that leads nowhere may have led to a folder
-        except OSError as error:
-            if pictured or dot < 0:
-                return Skip(folder / name, _reason(error, folder / name))
-        return None
 
-    def candidate(
-        self, path: Path, key: tuple[_Key, str], status: os.stat_result
-    ) -> ImageFile | Skip | None:
-        """A file of a folder, by its name in it: the same file by another path comes once."""
-        if key in self.files:
-            return None
-        self.files.add(key)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            return Skip(path, "not an ordinary file")
-        return ImageFile(path, status.st_size, status.st_mtime_ns)
+def _entry(
+    entry: os.DirEntry[str], folder: Path, names: set[str]
+) -> ImageFile | Skip | Literal["folder"] | None:
+    """What one name in a folder is; None: nothing of ours, or among the names seen before."""
+    name = entry.name
+    dot = name.rfind(".")
+    pictured = dot >= 0 and name[dot:].lower() in SUFFIXES
+    try:
+        if entry.is_dir():
+            return "folder"
+        if pictured:
+            if name in names:  # the same file by another path comes once
+                return None
+            status = entry.stat()
+            names.add(name)
+            return _candidate(folder / name, status)
+        if dot < 0 and entry.is_symlink():
+            entry.stat()  # a link that leads nowhere may have led to a folder
+    except OSError as error:
+        if pictured or dot < 0:
+            return Skip(folder / name, _reason(error, folder / name))
+    return None
+
+
+def _candidate(path: Path, status: os.stat_result) -> ImageFile | Skip:
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        return Skip(path, "not an ordinary file")
+    return ImageFile(path, status.st_size, status.st_mtime_ns)
 
 
 def _key(status: os.stat_result) -> _Key:
