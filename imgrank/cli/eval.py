@@ -24,7 +24,7 @@ FORMATS = ("table", "tsv", "json")
 EPILOG = """\b
 Examples:
   imgrank eval --data csv --root examples/ratings.csv
-  imgrank eval --data csv --root examples/ratings.csv --query quality --model tiny-quality -f json
+  imgrank eval --data beauty-search --root DATA --model tiny --model mine  # needs DATA
 """
 
 
