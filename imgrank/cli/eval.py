@@ -24,7 +24,7 @@ FORMATS = ("table", "tsv", "json")
 EPILOG = """\b
 Examples:
   imgrank eval --data csv --root examples/ratings.csv
-  imgrank eval --data beauty-search --root DATA --model tiny --model mine  # needs DATA
+  imgrank eval --data beauty-search --root data --model tiny --model mine  # needs a model of yours
 """
 
 
