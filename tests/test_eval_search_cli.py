@@ -203,7 +203,15 @@ def test_before_and_after(run: Run, sets: Path, tmp_path: Path) -> None:
                 assert ends[0] - 1e-9 <= figure["value"] <= ends[1] + 1e-9
     shown = beauty(run, sets, "--model", "tiny", "--model", after, "-f", "table").stdout
     assert "theme names over oasis: 2 queries, 4 pictures" in shown
+    assert "of COCO it has seen nothing" not in shown.replace("\n", " ")  # no Flickr8k here
+
+
+def test_what_tiny_was_trained_on_is_said(run: Run, sets: Path) -> None:
+    (sets / "captions").rename(sets / "flickr8k")  # parts by name: most of it is for training
+    pool = ("--pool", "flickr8k", "--pool", "oasis", "--part", "train", "--rounds", 5)
+    shown = run("--data", "beauty-search", "--root", sets, *pool, "-f", "table").stdout
     assert "of COCO it has seen nothing" in shown.replace("\n", " ")
+    assert "captions of flickr8k over flickr8k, oasis" in shown
 
 
 def test_a_model_less_itself_is_nothing(run: Run, sets: Path) -> None:

@@ -54,7 +54,7 @@ __all__ = ["evaluate"]
 
 RECALLS = (1, 5, 10)
 CAPTIONS = "captions"
-TINY = "tiny"  # the embedded backbone, as its record names it
+TINY, FLICKR8K = "tiny", "flickr8k"  # the embedded backbone, and what it was trained on
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
@@ -236,7 +236,7 @@ def _notes(
             f"human, of {len(rated)} pictures: {pool.human[rated].mean():.3f} on average, "
             f"{best.mean():.3f} the {len(best)} most beautiful."
         )
-    if any(model.source.spec.name == TINY for model in models):
+    if FLICKR8K in pool.of and any(model.source.spec.name == TINY for model in models):
         yield (
             f"{TINY}, and what is tuned on it, learnt from captions of 1,164 pictures of Flickr8k, "
             "some of them test pictures here, so that its recall on flickr8k is too good; of COCO "
