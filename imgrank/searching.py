@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgrank.calls import Options, PathLike, column_of, pictures_of, say_device
+from imgrank.embedding import cosines_of, embeddings
 from imgrank.errors import NothingReadable, UsageError
 from imgrank.images import ImageFile, Skip
 from imgrank.images.scan import require, scan
 from imgrank.opening import open_store
-from imgrank.pipeline import features_of, score_files
+from imgrank.pipeline import score_files
 from imgrank.rankers.base import Job
 from imgrank.rankers.prompts import PromptRanker
 from imgrank.rankers.words import load_words, words_read
@@ -47,8 +48,6 @@ TOP = 20
 
 FIRST, WEIGHT = 100, 1.25
 """Of the second stage: how many pictures it orders anew; what its score counts (the paper's)."""
-
-POOLED = frozenset({"pooled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,7 @@ def search(
     rerank_weight: float = WEIGHT,
     rephrased: str | None = None,
     rephrased_by: str = "",
+    approximate: bool = False,
     options: Options | None = None,
 ) -> Found:
     """Pictures that fit a query, best first.
@@ -97,7 +97,8 @@ def search(
     in its weight: "at night=0.5".   top: 20, "10%" or None for all.   minimum: of the cosine.
     rerank: "aesthetic", or a model: orders the `rerank_first` best anew, and only these are found.
     rephrased: asked in place of the query, which is still what the results are called by;
-    rephrased_by: how that came about.
+    rephrased_by: how that came about.   approximate: by an index (the extra "search"), which may
+    miss some; for far more than 100,000 pictures.
     Raises UsageError for a missing path or a query that asks for nothing, NothingReadable if no
     picture (or one of `like`) could be read, ModelUnavailable if a model is not here.
     """
@@ -110,6 +111,10 @@ def search(
     for term in terms:
         if term.picture:
             require(Path(term.text))
+    if approximate:
+        from imgrank.vector_index import require as require_index
+
+        require_index()
     words = load_words(options.model, settings)
     job = None if rerank is None else reranker(rerank, settings)
     asked = Asked(
@@ -117,67 +122,80 @@ def search(
         [(term.text, term.weight, term.picture) for term in terms],
         rephrased,
         rephrased_by,
+        approximate,
         *((rerank_first, float(rerank_weight)) if job else ()),
     )
-    run = _Search(words, terms, settings, options)
-    column = run.column(query if query is not None else spelled(typed))
-    files, skips = pictures_of(paths, options)
-    run.say(typed, asked)
-    used = [words.source, *([job.ranker.source] if job else ())]
-    sources = list({id(source): source for source in used}.values())
-    with open_store(settings, sources, options.notify) as store:
-        vector = run.vector(store)
-        found = run.cosines(files, vector, store)
-        skips += found.skips
-        if not found.paths:
-            raise NothingReadable(nothing(skips))
-        first = limit if job is None else parse_top(str(rerank_first))
-        rows = by_cosine(found.paths, found.cosines, top=first, minimum=minimum)
-        done = Found(rows, [column], skips, found.computed, found.known, asked)
-        if job is not None:
-            done = _second(done, job, limit, files, store, replace(options, settings=settings))
-    for source in sources:
-        say_device(options, source)
-    return done
-
-
-@dataclass(slots=True)
-class _Cosines:
-    """paths: in scan order, those with an embedding; cosines: theirs, [n]."""
-
-    paths: list[Path]
-    cosines: NDArray[Any]
-    skips: list[Skip]
-    computed: int
-    known: int
+    run = _Search(words, typed, terms, asked, job, settings, options)
+    return run.found(paths, limit, minimum)
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One query to one model."""
+    """One query to one model.
+
+    typed: as the user named it.   terms: what is really asked.   job: of the second stage, if any.
+    """
 
     words: PromptRanker
+    typed: Sequence[Term]
     terms: Sequence[Term]
+    asked: Asked
+    job: Job | None
     settings: Settings
     options: Options
+
+    def found(
+        self, paths: PathLike | Iterable[PathLike], limit: Top | None, minimum: float | None
+    ) -> Found:
+        """Both stages, or the one."""
+        options, column = self.options, self._column()
+        files, skips = pictures_of(paths, options)
+        self._say()
+        first = parse_top(str(self.asked.first)) if self.job else limit
+        used = [self.source, *([self.job.ranker.source] if self.job else ())]
+        sources = list({id(source): source for source in used}.values())
+        with open_store(self.settings, sources, options.notify) as store:
+            near = cosines_of(
+                files,
+                self._vector(store),
+                self.source,
+                store,
+                self.settings,
+                notify=options.notify,
+                progress=options.progress,
+                most=first,
+                approximate=self.asked.approximate,
+            )
+            skips += near.skips
+            if not near.paths:
+                raise NothingReadable(nothing(skips))
+            rows = by_cosine(near.paths, near.cosines, top=first, minimum=minimum, of=near.of)
+            found = Found(rows, [column], skips, near.computed, near.known, self.asked)
+            if self.job is not None:
+                found = self._second(found, self.job, limit, files, store)
+        for source in sources:
+            say_device(options, source)
+        return found
 
     @property
     def source(self) -> BackboneSource:
         return self.words.source
 
-    def column(self, called: str) -> Column:
+    def _column(self) -> Column:
         """What the cosines are of, as every output names it."""
-        who = self.words
-        return Column(called, None, "search", who.name, who.revision, spelled(self.terms), "cosine")
+        called = self.asked.query if self.asked.query is not None else spelled(self.typed)
+        who, prompt = self.words, spelled(self.terms)
+        return Column(called, None, "search", who.name, who.revision, prompt, "cosine")
 
-    def say(self, typed: Sequence[Term], asked: Asked) -> None:
+    def _say(self) -> None:
         """What is asked of whom."""
-        self.options.notify(f"{spelled(typed)}: search {self.words.name}")
-        if asked.rephrased is not None:
-            by = f" ({asked.by})" if asked.by else ""
-            self.options.notify(f"  asked as '{asked.rephrased}'{by}")
+        how = ", approximate" if self.asked.approximate else ""
+        self.options.notify(f"{spelled(self.typed)}: search {self.words.name}{how}")
+        if self.asked.rephrased is not None:
+            by = f" ({self.asked.by})" if self.asked.by else ""
+            self.options.notify(f"  asked as '{self.asked.rephrased}'{by}")
 
-    def vector(self, store: Store) -> NDArray[Any]:
+    def _vector(self, store: Store) -> NDArray[Any]:
         """The query, [E] float32, L2-normalised. Raises UsageError if its terms cancel out."""
         import numpy as np
 
@@ -186,11 +204,14 @@ class _Search:
         for text in said:
             self._say_cut(text)
         seen = self._likes(store)
-        parts = [
-            term.weight * (seen if term.picture else said)[term.text].astype(np.float64)
-            for term in self.terms
-        ]
-        total: NDArray[np.float64] = np.sum(parts, axis=0)
+
+        def unit(term: Term) -> NDArray[np.float64]:
+            array = (seen if term.picture else said)[term.text].astype(np.float64)
+            return array / max(float(np.linalg.norm(array)), 1e-12)
+
+        total: NDArray[np.float64] = np.sum(
+            [term.weight * unit(term) for term in self.terms], axis=0
+        )
         length = float(np.linalg.norm(total))
         if length < 1e-6 * sum(abs(term.weight) for term in self.terms):
             raise UsageError(f"{spelled(self.terms)} cancel each other; nothing is left to find.")
@@ -208,117 +229,48 @@ class _Search:
 
     def _likes(self, store: Store) -> Mapping[str, NDArray[Any]]:
         """Embeddings of the pictures among the terms, by path as named."""
-        names = list(dict.fromkeys(term.text for term in self.terms if term.picture))
-        found = list(scan(map(Path, names)))
-        skips = [item for item in found if isinstance(item, Skip)]
-        files = [item for item in found if isinstance(item, ImageFile)]
-        seen: dict[Path, NDArray[Any]] = {}
-        for outcome in features_of(files, [(self.source, POOLED)], store):
-            if isinstance(outcome, Skip):
-                skips.append(outcome)
-            else:
-                seen[outcome.path] = outcome.features[self.source.identity]["pooled"]
-        if skips:
-            raise NothingReadable(f"--like {skips[0].path}: {skips[0].reason}.")
-        return {name: seen[Path(name)] for name in names}
+        where = self.source, store
+        seen: dict[str, NDArray[Any]] = {}
+        for name in dict.fromkeys(term.text for term in self.terms if term.picture):
+            (item,) = scan([Path(name)])
+            found, skips = ({}, [item]) if isinstance(item, Skip) else embeddings([item], *where)
+            if skips:
+                raise NothingReadable(f"--like {name}: {skips[0].reason}.")
+            (seen[name],) = found.values()
+        return seen
 
-    def cosines(self, files: Sequence[ImageFile], vector: NDArray[Any], store: Store) -> _Cosines:
-        """Of every picture that can be read; embeds those that the store does not know."""
-        import numpy as np
-
-        values = self._known(files, vector, store)
-        missing = [files[i] for i in np.flatnonzero(np.isnan(values)).tolist()]
-        known, report = len(files) - len(missing), self.options.progress
-        if report:
-            report(known, len(files))
-        skips, computed, fresh = list[Skip](), 0, dict[Path, float]()
-        for outcome in features_of(
-            missing,
-            [(self.source, POOLED)],
-            store,
-            threads=self.settings.threads,
-            progress=report and (lambda done, _: report(known + done, len(files))),
-        ):
-            if isinstance(outcome, Skip):
-                skips.append(outcome)
-                continue
-            computed += outcome.computed
-            pooled = outcome.features[self.source.identity]["pooled"].astype(np.float64)
-            fresh[outcome.path] = float(pooled @ vector / np.linalg.norm(pooled))
-        if fresh:  # asked again, so that a second search has the very same cosines
-            values = self._known(files, vector, store)
-            for i in np.flatnonzero(np.isnan(values)).tolist():  # where nothing can be kept
-                values[i] = fresh.get(files[i].path, math.nan)
-        there = np.flatnonzero(~np.isnan(values)).tolist()
-        paths = [files[i].path for i in there]
-        return _Cosines(paths, values[there], skips, computed, len(paths) - computed)
-
-    def _known(
-        self, files: Sequence[ImageFile], vector: NDArray[Any], store: Store
-    ) -> NDArray[Any]:
-        """[n], NaN for a file whose embedding is not kept."""
-        import numpy as np
-
-        from imgrank.vectors import cosines
-
-        contents = store.contents(files)
-        places = [i for i, digest in enumerate(contents) if digest is not None]
-        values = np.full(len(files), np.nan)
-        values[places] = cosines(
-            vector,
-            [digest for digest in contents if digest is not None],
-            self.source.identity,
-            store,
-            self.settings.cache_dir / "vectors",
-            self.options.notify,
+    def _second(
+        self, first: Found, job: Job, limit: Top | None, files: Sequence[ImageFile], store: Store
+    ) -> Found:
+        """The rows of the first stage, ordered anew together with the scores of a job."""
+        weight = self.asked.weight or 0.0
+        who, *remarks = announced(job)
+        self.options.notify(f"  the first {len(first)} re-ranked, weight {weight:g}, by {who}")
+        for remark in remarks:
+            self.options.notify(remark)
+        by_path = {file.path: file for file in files}
+        some = [by_path[row.path] for row in first]
+        threads, progress = self.settings.threads, self.options.progress
+        table = score_files(some, [job], store, threads=threads, progress=progress)
+        column = replace(column_of(job), weight=weight)
+        scored = zip(table.paths, table.scores, strict=True)
+        cells = {path: cell for path, (cell,) in scored if cell is not None}
+        rows = [row for row in first if row.path in cells]
+        without = [
+            Skip(path, lacking([None], [column])) for path in table.paths if path not in cells
+        ]
+        if len(first) and not rows:
+            raise NothingReadable(nothing([*first.skips, *table.skips], without))
+        computed = max(first.computed, table.computed)
+        return replace(
+            first,
+            rows=by_both(rows, [cells[row.path] for row in rows], column, weight, limit),
+            columns=[*first.columns, column],
+            skips=[*first.skips, *table.skips, *without],
+            computed=computed,
+            known=first.computed + first.known - computed,
+            lacking=len(without),
         )
-        return values
-
-
-def _second(
-    first: Found,
-    job: Job,
-    limit: Top | None,
-    files: Sequence[ImageFile],
-    store: Store,
-    options: Options,
-) -> Found:
-    """The rows of the first stage, ordered anew together with the scores of a job."""
-    weight = first.asked.weight
-    assert weight is not None
-    _say_second(options, job, len(first), weight)
-    by_path = {file.path: file for file in files}
-    some = [by_path[row.path] for row in first]
-    threads = options.settings.threads if options.settings else None
-    table = score_files(some, [job], store, threads=threads, progress=options.progress)
-    column = replace(column_of(job), weight=weight)
-    cells = {
-        path: cell
-        for path, (cell,) in zip(table.paths, table.scores, strict=True)
-        if cell is not None
-    }
-    rows = [row for row in first if row.path in cells]
-    without = [Skip(path, lacking([None], [column])) for path in table.paths if path not in cells]
-    skips = [*first.skips, *table.skips, *without]
-    if len(first) and not rows:
-        raise NothingReadable(nothing([*first.skips, *table.skips], without))
-    computed = max(first.computed, table.computed)
-    return replace(
-        first,
-        rows=by_both(rows, [cells[row.path] for row in rows], column, weight, limit),
-        columns=[*first.columns, column],
-        skips=skips,
-        computed=computed,
-        known=first.computed + first.known - computed,
-        lacking=len(without),
-    )
-
-
-def _say_second(options: Options, job: Job, first: int, weight: float) -> None:
-    who, *remarks = announced(job)
-    options.notify(f"  the first {first} re-ranked, weight {weight:g}, by {who}")
-    for remark in remarks:
-        options.notify(remark)
 
 
 def _check(

@@ -134,6 +134,7 @@ def test_json_says_how_it_was_asked(photos: Path, run: Run) -> None:
             {"text": "a leash", "weight": -0.5},
             {"picture": "photos/night.png", "weight": 2.0},
         ],
+        "approximate": False,
         "stages": 1,
         "first": None,
         "weight": None,

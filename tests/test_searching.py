@@ -16,7 +16,7 @@ from search_checkpoints import search_checkpoint
 
 import imgrank.pipeline as pipeline
 from imgrank import Options, api, search
-from imgrank.errors import ModelUnavailable, NothingReadable, UsageError
+from imgrank.errors import MissingExtra, ModelUnavailable, NothingReadable, UsageError
 from imgrank.images import ImageFile
 from imgrank.images.scan import scan
 from imgrank.reranking import reranker
@@ -217,15 +217,44 @@ def test_an_empty_folder_and_nothing_that_can_be_read(photos: Path, tmp_path: Pa
         search(empty, "a cat")
 
 
-def test_where_nothing_can_be_kept(tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize("approximate", [False, True])
+def test_where_nothing_can_be_kept(tmp_path: Path, home: Path, approximate: bool) -> None:
     """A cache that cannot be made costs time, not the answer."""
     home.write_text("a file where the folder should be")
     Image.new("RGB", (64, 64), (200, 0, 0)).save(tmp_path / "red.png")
     Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "blue.png")
     pictures = [tmp_path / "red.png", tmp_path / "blue.png"]
-    found = search(pictures, like=tmp_path / "blue.png")
+    found = search(pictures, like=tmp_path / "blue.png", approximate=approximate)
     assert names(found) == ["blue.png", "red.png"]
     assert found[0].score == 1.0
+    assert (found.computed, found.known) == (2, 0)
+
+
+@pytest.mark.parametrize("top", [1, "40%", None])
+def test_an_approximate_answer_says_where_it_is_exact(photos: Path, top: int | str | None) -> None:
+    """So few pictures need no index; percentiles are of all of them, new ones among these."""
+    Image.new("RGB", (32, 32), (9, 9, 9)).save(photos / "new.png")
+    remember({str(photos / "new.png"): [1, 2, 2]}, {})
+    heard: list[str] = []
+    asked = {"top": top, "rerank_first": 3}
+    found = search(photos, "a cat", approximate=True, options=Options(notify=heard.append), **asked)
+    assert heard[0] == "'a cat': search tiny, approximate"
+    assert heard[1].startswith("exact: ")
+    assert found.rows == search(photos, "a cat", **asked).rows
+    assert (found.asked.approximate, found.computed, found.known) == (True, 0, 6)
+    beauty(photos, dict.fromkeys(SEEN, 1.0) | {"new.png": 2.0})
+    both = search(photos, "a cat", approximate=True, rerank="aesthetic", **asked)
+    assert both.rows == search(photos, "a cat", rerank="aesthetic", **asked).rows
+
+
+def test_an_approximate_answer_without_the_extra(
+    photos: Path, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    (photos / "new.png").touch()
+    with pytest.raises(MissingExtra, match=r"pip install 'imgrank\[search\]'"):
+        search(photos, "a cat", approximate=True)
+    assert opened == []  # before anything is read
 
 
 # ---- two stages ----------------------------------------------------------------------------------

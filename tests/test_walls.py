@@ -15,6 +15,7 @@ WORDS = ("instruction.py", "wording.py", "tasks.py", "nouns.py", "settings.py", 
 WORDS += ("terms.py",)
 JOINING = ("pipeline.py", "scoring.py", "refining.py", "bursts.py", "saying.py", "opening.py")
 JOINING += ("reranking.py", "vectors.py", "mirror.py", "mirror_upkeep.py", "vector_index.py")
+JOINING += ("embedding.py",)
 CALLS = ("api.py", "calls.py", "comparing.py", "searching.py", "estimates")
 ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.calls", "imgrank.comparing", "imgrank.estimates")
 ABOVE += ("imgrank.searching",)

@@ -71,6 +71,12 @@ Examples:
     help="With --rerank: what its score counts; the cosine counts 1.",
 )
 @llm_options
+@click.option(
+    "--approximate",
+    is_flag=True,
+    help="Look the nearest pictures up in an index, which may miss some: for far more than 100,000 "
+    "pictures. Needs pip install 'imgrank[search]'.",
+)
 @file_options
 @look_options
 @shared.output_options
@@ -86,6 +92,7 @@ def search(
     rerank: str | None,
     rerank_first: int,
     rerank_weight: float,
+    approximate: bool,
     format_: str | None,
     output: Path | None,
     strict: bool,
@@ -137,6 +144,7 @@ def search(
             rerank_weight=rerank_weight,
             rephrased=text,
             rephrased_by=how,
+            approximate=approximate,
             options=options,
         )
         reporter.stop()

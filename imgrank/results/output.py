@@ -22,8 +22,9 @@ The fields of a ranked row, the same in every format:
   direction, reference, weight, range, refined, zero_shot), `images` (the rows), `skipped` (path,
   reason). JSON lines are the rows, each with `criteria` in it, so that a line stands on its own.
 * A search has its `search` beside `criteria`: query, rephrased and rephrased_by (what was asked in
-  its place), terms (text or picture, weight), stages, and of two first (K) and weight. Its score is
-  a cosine; of two stages z(cosine) + weight z(score) over the K, which are then the `criteria`.
+  its place), terms (text or picture, weight), approximate, stages, and of two first (K) and weight.
+  Its score is a cosine; of two stages z(cosine) + weight z(score) over the K, which are then the
+  `criteria`.
 * Numbers: six significant digits, or all digits before the point if there are more (dates in
   seconds, sizes in bytes); the same text in every format, never by locale.
 * Nothing is lost of a strange file name. TSV writes backslash, tab, newline and carriage return

@@ -36,6 +36,7 @@ class Asked:
     query: as typed, None if there was none.   rephrased: what was asked in its place, None if
     nothing was; by: the method, and the model if one was asked.
     terms: text or picture, and weight, of all that went into the query's vector.
+    approximate: the nearest were looked up in an index, which may miss some.
     first: K of the second stage, weight: its w; None without one.
     """
 
@@ -43,6 +44,7 @@ class Asked:
     terms: Sequence[tuple[str, float, bool]]
     rephrased: str | None = None
     by: str = ""
+    approximate: bool = False
     first: int | None = None
     weight: float | None = None
 
@@ -56,6 +58,7 @@ class Asked:
                 {"picture" if picture else "text": text, "weight": weight}
                 for text, weight, picture in self.terms
             ],
+            "approximate": self.approximate,
             "stages": 1 if self.first is None else 2,
             "first": self.first,
             "weight": self.weight,
@@ -68,10 +71,12 @@ def by_cosine(
     *,
     top: Top | None = None,
     minimum: float | None = None,
+    of: int | None = None,
 ) -> list[Row]:
     """Rows of a set of pictures.
 
     cosines: [n], finite, of `paths`.   minimum: only these; `top` counts among them.
+    of: pictures in the whole set, if these are only its nearest, so many as `top` says.
     """
     import numpy as np
 
@@ -79,13 +84,14 @@ def by_cosine(
     n = len(values)
     ascending = np.sort(values)
     kept = n if minimum is None else n - int(np.searchsorted(ascending, minimum, "left"))
-    count = kept if top is None else top.of(kept)
+    count = kept if top is None or of is not None else top.of(kept)
     if not count:
         return []
     candidates = np.flatnonzero(values >= ascending[n - count])
     order = sorted(candidates.tolist(), key=lambda i: (-values[i], str(paths[i])))[:count]
     ahead = n - np.searchsorted(ascending, values[order], "right")
-    shares = 100 * (n - 1 - ahead) / (n - 1) if n > 1 else np.full(len(order), 100.0)
+    last = (n if of is None else of) - 1
+    shares = 100 * (last - ahead) / last if last else np.full(len(order), 100.0)
     return [
         Row(rank, paths[i], value, share, None, None, ((value, None, None),))
         for rank, (i, value, share) in enumerate(

@@ -42,6 +42,15 @@ def test_what_is_equal_to_six_decimals_is_a_tie_and_there_is_no_minus_zero() -> 
     assert math.copysign(1, rows[2].score) == 1
 
 
+def test_the_nearest_of_a_larger_set() -> None:
+    """Percentiles are of all eleven pictures, a share was taken before."""
+    near = np.array([0.5, 0.7, 0.5])
+    paths = [Path(name) for name in "cab"]
+    rows = by_cosine(paths, near, top=parse_top("10%"), minimum=0.1, of=11)
+    assert [(str(row.path), row.percentile) for row in rows] == [("a", 100), ("b", 90), ("c", 90)]
+    assert by_cosine(paths, near, minimum=0.6, of=11) == rows[:1]
+
+
 def first(*cosines: float) -> list[Row]:
     paths = [Path(f"{letter}.jpg") for letter in "abcdefgh"[: len(cosines)]]
     return by_cosine(paths, np.array(cosines))
