@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ __all__ = ["Chat", "Endpoint", "Question", "Unusable", "endpoint_of"]
 T = TypeVar("T")
 TRIES = 3
 """How often a question is asked until its answer can be used."""
+LONGEST = 100_000
+"""Characters of an answer with its thoughts."""
+_THOUGHT = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
+_THOUGHT_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 
 class Unusable(ValueError):  # noqa: N818 - a state of the world, as in errors.py
@@ -56,7 +61,7 @@ class Endpoint:
 
     def without_key(self, text: str) -> str:
         """The text with the key struck out: a server may repeat what it was shown."""
-        return text.replace(self.key, "***") if self.key else text
+        return text.replace(self.key, "[key]") if self.key else text
 
     def quoted(self, text: str) -> str:
         """What a server says, for a message: one line of at most 200 characters, no key."""
@@ -132,8 +137,8 @@ class Chat:
 
         read: raises Unusable for an answer that will not do; then the question is asked again, up
         to TRIES times in all, and the last Unusable is raised. So it is for answers that are empty
-        or cut off. Raises ChatError where the endpoint fails or is no chat endpoint, MissingExtra
-        without the client.
+        or cut off. It sees no thoughts and no key. Raises ChatError where the endpoint fails or is
+        no chat endpoint, MissingExtra without the client.
         """
         client = self._opened()
         messages = _messages(question)
@@ -216,7 +221,23 @@ def _content(answer: bytes, endpoint: Endpoint) -> str:
         raise Unusable("the answer is cut off")
     if not (content or "").strip():
         raise Unusable("the answer is empty")
-    return endpoint.without_key(str(content))
+    if len(str(content)) > LONGEST:
+        raise Unusable("the answer is far too long")
+    return _after_thoughts(endpoint.without_key(str(content)))
+
+
+def _after_thoughts(text: str) -> str:
+    """What follows the thoughts that some models put before their answer.
+
+    Raises Unusable for thoughts that do not end. Some servers leave the opening tag out.
+    """
+    ends = [match.end() for match in _THOUGHT_END.finditer(text)]
+    said = (text[ends[-1] :] if ends else text).strip()
+    if _THOUGHT.search(said):
+        raise Unusable("it ends amid its thoughts")
+    if not said:
+        raise Unusable("the answer is empty")
+    return said
 
 
 def _strange(endpoint: Endpoint, said: str) -> ChatError:

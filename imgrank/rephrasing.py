@@ -150,11 +150,8 @@ def _prompts() -> dict[str, Any]:
 # ---- what is made of an answer -------------------------------------------------------------------
 
 _SEPARATORS = {"detail": " ", "k_list": ", ", "kw_dict": "; ", "reorg": ", "}
-_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THINKING = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
-_THOUGHT_END = re.compile(r".*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
-_BULLET = re.compile(r"^\s*(?:#{1,6}\s|>\s|[-*•]\s|\d{1,2}[.)]\s)?\s*")
+_FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
+_BULLET = re.compile(r"^(?:#{1,6}\s|>\s|[-*•]\s|\d{1,2}[.)]\s)?\s*")
 _MARKS = re.compile(r"\*\*|__|[`\"“”„«»]")
 _OPENING = re.compile(
     r"(?:(?:sure|certainly|of course|okay|here (?:is|are)|here's)\b[^:.]{0,80}[:.!]\s*)+"
@@ -172,19 +169,14 @@ _REFUSAL = re.compile(
 def cleaned(answer: str, method: Method, words: int = WORDS) -> str:
     """One line of plain text from what a model said, at most TRIMMED times `words` long.
 
-    Thoughts, markup, quotation marks, list marks and an opening ("Sure, here is ...:") are taken
+    Markup, quotation marks, list marks and an opening ("Sure, here is ...:") are taken
     off, lines joined as the method wants them. Raises Unusable for a refusal, for text that is no
     prose and for far too much of it.
     """
-    text = _THOUGHT_END.sub(" ", _THOUGHT.sub(" ", answer))
-    if _THINKING.search(text):
-        raise Unusable("it ends amid its thoughts")
-    text = _FENCE.sub("", text).strip()
+    text = _FENCE.sub("", answer).strip()
     if text.startswith(("{", "[", "<")):
         raise Unusable("it is not plain text")
-    lines = [
-        _MARKS.sub("", _BULLET.sub("", _printable(line), count=1)) for line in text.split("\n")
-    ]
+    lines = [_MARKS.sub("", _BULLET.sub("", _printable(line).strip())) for line in text.split("\n")]
     lines = [line.strip().rstrip(",;").rstrip() for line in lines if line.strip()]
     lines[:1] = [line for line in (_OPENING.sub("", one, count=1) for one in lines[:1]) if line]
     text = " ".join(_SEPARATORS[method].join(lines).split())

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -183,13 +182,12 @@ class Judge:
 def read_verdict(answer: str, criteria: Sequence[str]) -> Verdict:
     """The choices in a judge's answer. Raises Unusable, saying what is wrong with it.
 
-    What stands around the JSON object (thoughts, a fence, a sentence) does not count. A choice is
+    What stands around the JSON object (a fence, a sentence) does not count. A choice is
     {"choice": 1} or 1 itself, as a number or as text.
     """
-    text = re.sub(r".*</think(?:ing)?>", "", answer, flags=re.DOTALL | re.IGNORECASE)
-    start, end = text.find("{"), text.rfind("}")
+    start, end = answer.find("{"), answer.rfind("}")
     try:
-        found = json.loads(text[start : end + 1], strict=False)
+        found = json.loads(answer[start : end + 1], strict=False)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

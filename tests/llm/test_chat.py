@@ -118,6 +118,9 @@ def test_answers_of_several_servers(server: ChatServer, reply: Reply) -> None:
         (said(" \n\t"), "the answer is empty"),
         (as_json({"choices": []}), "the answer is empty"),
         (said("half of", finish="length"), "the answer is cut off"),
+        (said("<think>a cat, or"), "it ends amid its thoughts"),
+        (said("<think>a cat, or</think>\n"), "the answer is empty"),
+        (said("x" * 100_001), "the answer is far too long"),
         (said("no", finish="content_filter"), "it refused to answer"),
         (said(None, refusal="I must not."), "it refused to answer"),
     ],
@@ -166,12 +169,18 @@ def test_what_is_no_chat_endpoint(server: ChatServer, reply: Reply) -> None:
 
 def test_an_error_inside_an_answer(server: ChatServer) -> None:
     said_so = as_json({"error": {"message": f"no model\nfor {KEY}"}})
-    assert "It says: no model for ***. Is the address" in trouble(server, said_so)
+    assert "It says: no model for [key]. Is the address" in trouble(server, said_so)
+
+
+@pytest.mark.parametrize("thoughts", ["<think>a {cat}?\nhm</think>\n", "no tag before</Thinking>"])
+def test_thoughts_are_no_answer(server: ChatServer, thoughts: str) -> None:
+    server.replies = [said(f"{thoughts}a cat")]
+    assert ask(server) == "a cat"
 
 
 def test_an_echo_of_the_key_is_struck_out(server: ChatServer) -> None:
     server.replies = [said(f"you sent {KEY}")]
-    assert ask(server) == "you sent ***"
+    assert ask(server) == "you sent [key]"
 
 
 # ---- trouble -------------------------------------------------------------------------------------
@@ -213,7 +222,10 @@ def test_a_wait_is_as_long_as_the_server_says_but_bounded(
     [
         (Reply(500), "has trouble of its own (500). Try again later; what was answered is kept."),
         (as_json({"error": {"message": "quota"}}, 429), "(429). It says: quota. Try again later"),
-        (as_json({"error": {"message": f"Bad key {KEY}"}}, 401), "It says: Bad key ***. Set IMGR"),
+        (
+            as_json({"error": {"message": f"Bad key {KEY}"}}, 401),
+            "It says: Bad key [key]. Set",
+        ),
         (Reply(403), "refuses the key (403). Set IMGRANK_LLM_KEY"),
         (as_json({"detail": "no\x1b[31m model"}, 404), "(404). It says: no\x1b[31m model. Check"),
         (Reply(413), "what was sent is too large"),
