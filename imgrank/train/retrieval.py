@@ -196,7 +196,8 @@ def train(
     optimizer = torch.optim.AdamW(
         groups(named, config.decay), lr=config.lr, weight_decay=config.weight_decay
     )
-    half, settings = config.precision == "float16", asdict(config)
+    half = config.precision == "float16"
+    settings = {**asdict(config), "problem": problem.digest}
     learner = Learner(model, config.lr, 0.0, config.average, half, optimizer=optimizer)
     if (state := load_state(out / STATE, settings)) is not None:
         learner.load(state)
@@ -284,7 +285,7 @@ def run(
         start = {name: value.detach().clone() for name, value in model.named().items()}
         reference = processes.in_turn(
             lambda: kept_reference(
-                out, config, problem, tower.spec, lambda: reference_of(config, problem, model)
+                out, config, problem, lambda: reference_of(config, problem, model)
             )
         )
         share = losses.clamped_share(reference, config.policy, config.floor)

@@ -47,6 +47,7 @@ class Problem:
     pictures: all, of preferences and captions; without labels.   own [Q, n]: a query's, as rows.
     pairs [P, 2]: (preferred, other), indices into a query's n.   trained, watched: queries.
     captioned [C]: rows of pictures.   first [C + 1]: where the captions of each begin in texts.
+    backbone: identity of the starting model.
     """
 
     pictures: Labelled
@@ -57,11 +58,13 @@ class Problem:
     watched: Rows
     captioned: Rows
     first: Rows
+    backbone: str
 
     @property
     def digest(self) -> str:
         """Changes with anything that is here."""
-        facts = hashlib.sha256("\n".join([*self.pictures.keys, *self.texts]).encode())
+        names = [self.backbone, *self.pictures.keys, *self.texts]
+        facts = hashlib.sha256("\n".join(names).encode())
         for array in (self.own, self.pairs.cpu().numpy(), self.captioned, self.first):
             facts.update(np.ascontiguousarray(array).tobytes())
         return facts.hexdigest()
@@ -110,6 +113,7 @@ def problem_of(
         np.sort(order[:held]),
         np.array([row_of[key] for key, _ in told], dtype=np.intp),
         ends.astype(np.intp),
+        backbone.identity,
     )
 
 

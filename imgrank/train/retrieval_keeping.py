@@ -118,14 +118,13 @@ def kept_reference(
     out: Path,
     config: Config,
     problem: Problem,
-    spec: BackboneSpec,
     compute: Callable[[], Tensor],
 ) -> Tensor:
     """Cosines [Q, n] of the starting model, float32, from OUT or computed and kept there.
 
     Raises DataError if they cannot be written.
     """
-    facts = (spec.identity, problem.digest, config.precision, config.image, config.text)
+    facts = (problem.digest, config.precision, config.image, config.text)
     digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     path = out / f"reference-{digest}.npy"
     device, shape = problem.pairs.device, problem.own.shape
