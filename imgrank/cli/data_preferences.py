@@ -10,7 +10,7 @@ import click
 
 from imgrank.cli import options as shared
 from imgrank.cli.llm import llm_options, rephrased_all
-from imgrank.errors import UsageError
+from imgrank.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from imgrank.data.labelled import ReadOptions
@@ -174,19 +174,23 @@ def preferences(
         from imgrank.data.labelled import ReadOptions
         from imgrank.data.pool import read_pool
         from imgrank.data.preferences import lines
-        from imgrank.train.preferences import Said, build
+        from imgrank.train.preferences import Said, build, check
 
         reading = ReadOptions(partial=given["partial"], report=reporter.notify)
         root = root or settings.data_dir
         pool = read_pool(pools, root, reading).part(part)  # type: ignore[arg-type]
+        if not len(pool):
+            raise DataError(f"no picture of the pool is in the {part} part.")
         queries, source = _queries(pools, pool, root, part, reading, given)
         reporter.notify(f"{_many(len(queries))}; a pool of {len(pool)} pictures ({part} part)")
+        request = _request(given, source)
+        check(pool, request, settings)
         texts = rephrased_all(given, queries, settings, reporter.notify, reporter.progress)
         reporter.stop()
         made = build(
             pool,
             [Said(query, text) for query, text in zip(queries, texts, strict=True)],
-            _request(given, source),
+            request,
             settings,
             reporter.notify,
             reporter.progress,
@@ -230,6 +234,8 @@ def _queries(
     from imgrank.data.queries import distinct, drawn, read_queries, set_queries, sets_with_queries
 
     typed, file, askers = given["typed"], given["file"], given["askers"]
+    if not all(text.strip() for text in typed):
+        raise UsageError("--query: no words.")
     queries = [*typed, *(read_queries(file) if file else ())]
     if not queries and not askers:
         askers = sets_with_queries(pools)

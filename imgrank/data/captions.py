@@ -146,6 +146,8 @@ def read_csv(file: Path) -> list[Told]:
     for where, row in read_table(file, ("filepath", "caption")):
         name, caption = row["filepath"].strip(), row["caption"].strip()
         part = (row.get("split") or "").strip()
+        if None in row:
+            raise DataError(f"{where}: too many cells. Quote captions that have commas.")
         if not name or not caption:
             raise DataError(f"{where}: no {'caption' if name else 'filepath'}.")
         if "split" in row and part not in PARTS:

@@ -80,11 +80,14 @@ def _tokens(file: Path) -> dict[str, list[str]]:
 
 
 def _table(file: Path) -> dict[str, list[str]]:
+    """Captions by name of the picture; the caption is all that follows, quoted or not."""
     found: dict[str, list[str]] = {}
     for where, row in read_table(file, ("image", "caption")):
-        if not row["image"].strip() or not row["caption"].strip():
-            raise DataError(f"{where}: no {'caption' if row['image'].strip() else 'image'}.")
-        found.setdefault(row["image"].strip(), []).append(row["caption"].strip())
+        image, caption, *rest = row.values()
+        text = ",".join([caption, *(rest[0] if rest else ())]).strip()
+        if not image.strip() or not text:
+            raise DataError(f"{where}: no {'caption' if image.strip() else 'image'}.")
+        found.setdefault(image.strip(), []).append(text)
     return found
 
 

@@ -38,7 +38,7 @@ from imgrank.settings import Settings
 from imgrank.store.digest import digest_file
 from imgrank.store.store import Store
 
-__all__ = ["Request", "Said", "build"]
+__all__ = ["Request", "Said", "build", "check"]
 
 POOLED = "pooled"
 AT_ONCE = 4_000_000  # cosines in memory
@@ -69,6 +69,16 @@ class Request:
     weight: float | None = None
     grid: Grid = field(default_factory=Grid)
     facts: Mapping[str, Any] | None = None
+
+
+def check(pool: Pool, request: Request, settings: Settings) -> None:
+    """What can be known before a language model is asked for thousands of queries.
+
+    Raises as `build`.
+    """
+    load_words(request.model, settings)
+    reranker(request.rerank, settings)
+    request.grid.fitted(len(pool))
 
 
 def build(

@@ -48,11 +48,11 @@ def test_flickr8k_as_published(tmp_path: Path, place: str, folder: str) -> None:
 def test_flickr8k_as_it_is_passed_on(tmp_path: Path) -> None:
     pictures(tmp_path / "Images", "1.jpg", "2.jpg")
     (tmp_path / "captions.txt").write_text(
-        'image,caption\n1.jpg,A dog runs .\n2.jpg,"Two girls , one bicycle ."\n'
+        'image,caption\n1.jpg,A dog runs .\n2.jpg,"Two girls , one bicycle ."\n2.jpg,Two , or 3\n'
     )
     data = read_captioned("flickr8k", tmp_path)
     assert data.paths == (tmp_path / "Images" / "1.jpg", tmp_path / "Images" / "2.jpg")
-    assert data.captions == (("A dog runs .",), ("Two girls , one bicycle .",))
+    assert data.captions == (("A dog runs .",), ("Two girls , one bicycle .", "Two , or 3"))
 
 
 def test_a_part_of_flickr8k_has_each_picture_in_the_same_part(tmp_path: Path) -> None:
@@ -85,6 +85,7 @@ def test_a_part_of_flickr8k_has_each_picture_in_the_same_part(tmp_path: Path) ->
         ("Flickr8k.token.txt", "", "captions name no picture"),
         ("captions.txt", "image,caption\n1.jpg, \n", r"captions.txt, line 2: no caption"),
         ("captions.csv", "filepath,text\n1.jpg,A dog\n", "has no column caption"),
+        ("captions.csv", "filepath,caption\n1.jpg,A dog, red\n", "line 2: too many cells. Quote"),
         ("captions.csv", "filepath,caption\n,A dog\n", r"captions.csv, line 2: no filepath"),
         ("captions.csv", "filepath,caption\n2.jpg,A dog\n", "none of its 1 pictures is there"),
         ("other.txt", "", "holds none of Flickr8k.token.txt, captions.txt and captions.csv"),
