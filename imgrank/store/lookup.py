@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,7 @@ def path_keys(files: Sequence[ImageFile]) -> list[bytes]:
     """
     folders: dict[str, str] = {}
     keys = []
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
     for file in files:
         folder, slash, name = str(file.path).rpartition(os.sep)
         if not slash or name == "..":
@@ -32,7 +34,7 @@ def path_keys(files: Sequence[ImageFile]) -> list[bytes]:
         if whole is None:
             whole = os.path.join(os.path.abspath(folder + slash), "")  # noqa: PTH100, PTH118
             folders[folder] = whole
-        keys.append(os.fsencode(whole + name))
+        keys.append((whole + name).encode(encoding, errors))  # as os.fsencode does
     return keys
 
 
@@ -44,12 +46,12 @@ def known_contents(
     what = "path, size, mtime_ns, digest FROM files"
     found = rows_of(db, what, "path", "path BETWEEN ? AND ?", ends, keys)
     rows = {row[0]: row for row in found}
-    digests: list[bytes | None] = []
-    for key, file in zip(keys, files, strict=True):
-        row = rows.get(key)
-        same = row is not None and row[1] == file.size and row[2] == file.mtime_ns
-        digests.append(row[3] if row is not None and same else None)
-    return digests
+    none = (b"", -1, 0, None)
+    return [
+        row[3] if row[1] == file.size and row[2] == file.mtime_ns else None
+        for key, file in zip(keys, files, strict=True)
+        for row in (rows.get(key, none),)
+    ]
 
 
 def rows_of(
