@@ -292,7 +292,9 @@ def described(known: Known) -> list[str]:
     for task, values in known.tasks.items():
         lines += ["", *_task(task, values)]
     if known.measured:
-        lines += ["", "measured:", *(f"  {_figure(row)}" for row in known.measured)]
+        from imgrank.models.retrieval_checkpoint import told
+
+        lines += ["", "measured:", *(f"  {line}" for row in known.measured for line in told(row))]
     if known.folder and (known.folder / "README.md").is_file():
         lines += ["", f"model card: imgrank models info {known.call} --card"]
     lines += ["", f"next: {_next(known)}"] if _next(known) else []

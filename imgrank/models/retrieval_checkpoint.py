@@ -14,7 +14,8 @@ depend on these.
     training            what it was trained with, plain values: loss, data, steps, seed, ...
     measured            one table a data set and part of it: `data`, `n` (queries); figures by name
                         ("recall@10", "beauty", ...); NAME_interval: [low, high], 95 %;
-                        NAME_before: the backbone's on the same queries; `by`: the command
+                        NAME_before: the backbone's on the same queries; NAME_gain, and its
+                        NAME_gain_interval: what was gained on it; `by`: the command
 
 To write one: `save_checkpoint(folder, facts(...), tensors(...), card(...))`.
 """
@@ -35,7 +36,7 @@ from imgrank.models.spec import BackboneSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["card", "facts", "record", "tensors"]
+__all__ = ["card", "facts", "record", "tensors", "told"]
 
 Row = Mapping[str, Any]
 
@@ -150,32 +151,51 @@ def record(folder: Path, measured: Sequence[Row]) -> None:
         raise CheckpointError(f"cannot write the checkpoint {folder}: {error}.") from error
 
 
+def told(row: Row) -> list[str]:
+    """A row of `measured` for people: what it is of, then a line a figure."""
+    count = f" (n = {row['n']})" if "n" in row else ""
+    by = f", by {row['by']}" if row.get("by") else ""
+    lines = [f"{row.get('data', 'measured')}{count}{by}"]
+    for name in _figures(row):
+        before, value, gain = _cells(row, name)
+        parts = [f"{name.replace('_', ' ')} {value}", f"before {before}", f"gain {gain}"]
+        lines.append(f"  {'; '.join(part for part in parts if not part.endswith(' -'))}")
+    return lines
+
+
 def _table(rows: Sequence[Row]) -> list[str]:
-    """A line a data set and figure, with what the backbone had."""
+    """A line a data set and figure, beside what the backbone had."""
     if not rows:
         return ["Not measured yet."]
-    commands = ", ".join(f"`{each}`" for each in dict.fromkeys(r["by"] for r in rows if "by" in r))
+    commands = ", ".join(
+        f"`{by}`" for by in dict.fromkeys(row["by"] for row in rows if "by" in row)
+    )
     lines = [f"By {commands}; 95 % intervals in brackets.", ""] if commands else []
-    lines += ["| data | queries | figure | backbone | tuned |", "| --- | ---: | --- | --- | --- |"]
+    head = "| data | queries | figure | backbone | tuned | gain |"
+    lines += [head, "| --- | ---: | --- | --- | --- | --- |"]
     for row in rows:
         for name in _figures(row):
-            interval = row.get(f"{name}_interval")
-            tuned = _number(row[name])
-            tuned += f" [{_number(interval[0])}, {_number(interval[1])}]" if interval else ""
-            before = row.get(f"{name}_before")
-            cells = [row["data"], row.get("n", "-"), name.replace("_", " "), _number(before), tuned]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+            cells = [row.get("data", "-"), row.get("n", "-"), name.replace("_", " ")]
+            lines.append(f"| {' | '.join(map(str, [*cells, *_cells(row, name)]))} |")
     return lines
 
 
 def _figures(row: Row) -> list[str]:
     """Names of what was measured in a row."""
-    return [
-        name
-        for name, value in row.items()
-        if name != "n" and not name.endswith("_before") and isinstance(value, int | float)
-    ]
+    beside = ("_before", "_gain")
+    found = [name for name, value in row.items() if isinstance(value, int | float) and name != "n"]
+    return [name for name in found if not name.endswith(beside)]
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _cells(row: Row, name: str) -> tuple[str, str, str]:
+    """Of the backbone, of the tuned model, gain; "-" for what is not there."""
+    before, gain = row.get(f"{name}_before"), row.get(f"{name}_gain")
+    return (
+        "-" if before is None else f"{before:.3f}",
+        f"{row[name]:.3f}{_between(row.get(f'{name}_interval'), '.3f')}",
+        "-" if gain is None else f"{gain:+.3f}{_between(row.get(f'{name}_gain_interval'), '+.3f')}",
+    )
+
+
+def _between(interval: Sequence[float] | None, how: str) -> str:
+    return f" [{interval[0]:{how}}, {interval[1]:{how}}]" if interval else ""

@@ -84,7 +84,8 @@ def test_pushed_and_pulled_by_its_commit_it_finds_the_same(
     assert run("models", "verify", "mine").stdout == "mine\tok\n"
     shown = run("models", "info", wish).stdout.splitlines()
     assert shown[:2] == ["mine: retrieval, here", "search for what is beautiful too"]
-    assert "  some pictures (n = 3): recall@10 0.5; recall@10 before 0.25" in shown
+    assert "  some pictures (n = 3)" in shown
+    assert "    recall@10 0.500; before 0.250" in shown
     assert f"revision  {commit} (pinned by its commit)" in shown
     whole = photos.parent / "whole"
     assert run("models", "export", wish, str(whole)).exit_code == 0

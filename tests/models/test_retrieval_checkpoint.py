@@ -29,16 +29,20 @@ ROW = {
     "human_beauty": 4.5,
     "human_beauty_interval": [4.25, 4.75],
     "human_beauty_before": 4.0,
+    "human_beauty_gain": 0.5,
+    "human_beauty_gain_interval": [0.25, 0.75],
     "recall@10": 0.5,
+    "recall@10_interval": None,
     "by": "imgrank eval ...",
 }
 TABLE = [
     "By `imgrank eval ...`; 95 % intervals in brackets.",
     "",
-    "| data | queries | figure | backbone | tuned |",
-    "| --- | ---: | --- | --- | --- |",
-    "| oasis, test themes | 120 | human beauty | 4.000 | 4.500 [4.250, 4.750] |",
-    "| oasis, test themes | 120 | recall@10 | - | 0.500 |",
+    "| data | queries | figure | backbone | tuned | gain |",
+    "| --- | ---: | --- | --- | --- | --- |",
+    "| oasis, test themes | 120 | human beauty | 4.000 | 4.500 [4.250, 4.750] | "
+    "+0.500 [+0.250, +0.750] |",
+    "| oasis, test themes | 120 | recall@10 | - | 0.500 | - |",
 ]
 
 
@@ -69,6 +73,11 @@ def test_what_it_records(tmp_path: Path) -> None:
     assert "    imgrank search PHOTOS QUERY --model mine\n" in text
     assert "holds the tensors of the image and text towers" in text
     assert "\n".join(TABLE) in text
+    assert retrieval_checkpoint.told(ROW) == [
+        "oasis, test themes (n = 120), by imgrank eval ...",
+        "  human beauty 4.500 [4.250, 4.750]; before 4.000; gain +0.500 [+0.250, +0.750]",
+        "  recall@10 0.500",
+    ]
 
 
 def test_a_scale_is_of_neither_tower(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ from search_checkpoints import IMAGE, SCALE, TEXT, TINY, search_checkpoint
 
 from imgrank.errors import CheckpointError, UsageError
 from imgrank.instruction import parse
-from imgrank.models.checkpoint import read_config
+from imgrank.models import catalogue
+from imgrank.models.checkpoint import RETRIEVAL, read_config
+from imgrank.models.registry import Entry, entries
+from imgrank.rankers import load
 from imgrank.rankers.load import load_levels, load_ranker, load_source, route
 from imgrank.rankers.prompts import PromptRanker
 from imgrank.settings import load_settings
@@ -136,24 +139,26 @@ def test_it_is_asked_only_if_the_user_chose_it(tmp_path: Path, run: Run) -> None
 def test_one_of_the_package_is_listed_and_never_chosen_unasked(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "weights"
-    package.mkdir()
-    for name in ("tiny", "tiny-quality"):
-        (package / name).symlink_to(TINY.with_name(name))
-    search_checkpoint(package / "a-first", measured=[{"data": "oasis", "n": 9, "beauty": 4.5}])
-    for module in ("registry", "catalogue"):
-        monkeypatch.setattr(f"imgrank.models.{module}.EMBEDDED", package)
+    folder = search_checkpoint(tmp_path / "a-first", measured=[{"data": "oasis", "beauty": 4.5}])
+    first = Entry("a-first", RETRIEVAL, folder, "embedded", read_config(folder))
+    for module in (load, catalogue):
+        monkeypatch.setattr(module, "entries", lambda *models: [first, *entries(*models)])
+    monkeypatch.setattr(catalogue, "find", lambda *asked: first)
     settings = load_settings()
-    for text, chosen in (("a cat", "tiny"), ("by aesthetics", "tiny"), ("quality", "tiny-quality")):
+    for text, chosen in (
+        ("a cat", "tiny"),
+        ("by aesthetics", "tiny-l2r-aesthetic"),
+        ("quality", "tiny-quality"),
+    ):
         assert route(parse(text), settings).answer.model == chosen
     row, *_ = json.loads(run("models", "list", "--here", "--json").stdout)
     assert (row["name"], row["state"], row["tasks"]) == ("a-first", "embedded", [])
     assert row["answers"] == "search for what is beautiful too"
     shown = run("models", "info", "a-first").stdout.splitlines()
     assert shown[:2] == ["a-first: retrieval, embedded", "search for what is beautiful too"]
-    assert shown[shown.index("measured:") + 1] == "  oasis (n = 9): beauty 4.5"
-    assert shown[-1] == 'next: imgrank search PHOTOS "a cat" --model a-first'
-    assert words_on("a-first").name == "a-first"
+    place = shown.index("measured:") + 1
+    assert shown[place : place + 2] == ["  oasis", "    beauty 4.500"]
+    assert shown[-1].startswith('next: imgrank search PHOTOS "a cat" --model ')
 
 
 def test_what_was_indexed_is_found_without_the_tower(
