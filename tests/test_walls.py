@@ -16,6 +16,7 @@ WORDS += ("terms.py",)
 JOINING = ("pipeline.py", "scoring.py", "refining.py", "bursts.py", "saying.py", "opening.py")
 JOINING += ("reranking.py", "vectors.py", "mirror.py", "mirror_upkeep.py", "vector_index.py")
 JOINING += ("embedding.py",)
+ASKING = ("chat.py", "chat_client.py", "rephrasing.py")
 CALLS = ("api.py", "calls.py", "comparing.py", "searching.py", "estimates")
 ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.calls", "imgrank.comparing", "imgrank.estimates")
 ABOVE += ("imgrank.searching",)
@@ -78,6 +79,11 @@ def offenders(rooms: tuple[str, ...], banned: tuple[str, ...], *, lazy: bool = T
         (("data",), ("imgrank.train", "imgrank.evaluate")),
         (("evaluate",), ("imgrank.train",)),
         ((*CALLS, *JOINING), ("click", "rich", *TORCH)),
+        (
+            ASKING,
+            ("click", "rich", "imgrank.models", "imgrank.rankers", *TORCH, *LABS, *ABOVE),
+        ),
+        (("cli", *LAB_ROOMS, "chat.py", "rephrasing.py"), ("openai", "httpx2")),
         (
             (
                 *CALLS,
