@@ -20,6 +20,7 @@ from imgrank.models.digests import known_sha256
 from imgrank.models.imported import new_folder
 from imgrank.models.registry import Entry
 from imgrank.models.resting import backbone_by_digest, lacking, way_to
+from imgrank.models.retrieval_checkpoint import table
 from imgrank.models.spec import CONFIG, BackboneSpec, read_spec, to_verify
 from imgrank.models.wish import TOKENIZER
 from imgrank.settings import Settings
@@ -66,6 +67,8 @@ def fill(folder: Path, name: str, entry: Entry, spec: BackboneSpec, more: str = 
         if (spec.folder / file).is_file():
             shutil.copyfile(spec.folder / file, folder / file)
     _save(folder / spec.weights.name, tensors)
+    # safetensors makes a file that nobody else may read, unlike all others here.
+    (folder / spec.weights.name).chmod((folder / CONFIG).stat().st_mode)
     (folder / CARD).write_text(_card(entry, name, spec) + more, encoding="utf-8")
     side = spec.image_size if spec.other_size else None
     describe(folder, name, spec.statistics, side)
@@ -104,6 +107,8 @@ def _card(entry: Entry, name: str, spec: BackboneSpec) -> str:
     rest = "The rest of that checkpoint is not part of this folder."
     if entry.kind == RETRIEVAL:
         rest = "Nothing of that checkpoint is left out."
+    rows = entry.config.get("measured")
+    measured = ["", "## Measured", "", *table(rows)] if rows else []
     also = ""
     if "statistics" in entry.config.get("model", {}).get("features", ()):
         also = " before it adds its map of statistics"
@@ -122,5 +127,6 @@ def _card(entry: Entry, name: str, spec: BackboneSpec) -> str:
         f"Its image embeddings are those that `{entry.name}` uses{also}. {rest}",
         "",
         f"Licence: {licence or 'unknown'}.",
+        *measured,
     ]
     return "\n".join([*lines, ""])

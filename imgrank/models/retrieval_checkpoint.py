@@ -36,7 +36,7 @@ from imgrank.models.spec import BackboneSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["card", "facts", "record", "tensors", "told"]
+__all__ = ["card", "facts", "record", "table", "tensors", "told"]
 
 Row = Mapping[str, Any]
 
@@ -114,7 +114,6 @@ def card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
         f"- holds the tensors of the {named_towers(facts['replaced'])} that differ from the "
         "backbone's; "
         "`imgrank models export` writes the whole model for OpenCLIP",
-        f"- made by `{config['made_by']}`",
         f"- licence: {config.get('licence') or 'unknown'}",
         "",
         "## Training",
@@ -124,7 +123,7 @@ def card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
         "## Measured",
         "",
         BEGIN,
-        *_table(config.get("measured") or ()),
+        *table(config.get("measured") or ()),
         END,
         "",
         notes.strip(),
@@ -144,8 +143,8 @@ def record(folder: Path, measured: Sequence[Row]) -> None:
         before, begin, rest = text.partition(BEGIN)
         _, end, after = rest.partition(END)
         if begin and end:
-            table = "\n".join([BEGIN, *_table(measured), END])
-            write_bytes(path, (before + table + after).encode())
+            between = "\n".join([BEGIN, *table(measured), END])
+            write_bytes(path, (before + between + after).encode())
         write_json(folder / CONFIG, {**config, "measured": [dict(row) for row in measured]})
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {folder}: {error}.") from error
@@ -163,8 +162,8 @@ def told(row: Row) -> list[str]:
     return lines
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
-    """A line a data set and figure, beside what the backbone had."""
+def table(rows: Sequence[Row]) -> list[str]:
+    """Markdown: a line a data set and figure, beside what the backbone had."""
     if not rows:
         return ["Not measured yet."]
     commands = ", ".join(

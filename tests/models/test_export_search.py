@@ -28,7 +28,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_openclip_gives_the_same_embeddings(tmp_path: Path, run: Run) -> None:
-    checkpoint, folder = search_checkpoint(tmp_path / "tuned"), tmp_path / "whole"
+    row = {"data": "oasis", "n": 9, "recall@10": 0.5}
+    checkpoint, folder = search_checkpoint(tmp_path / "tuned", measured=[row]), tmp_path / "whole"
     done = run("models", "export", str(checkpoint), str(folder))
     assert (done.exit_code, done.stdout) == (0, f"{folder}\n")
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
@@ -51,6 +52,8 @@ def test_openclip_gives_the_same_embeddings(tmp_path: Path, run: Run) -> None:
     card = (folder / "README.md").read_text()
     assert "with the image and text towers of `tuned`, which was trained for search (" in card
     assert "Nothing of that checkpoint is left out." in card
+    assert card.endswith("| oasis | 9 | recall@10 | - | 0.500 | - |\n")
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
 
 
 def test_the_folder_answers_as_the_checkpoint_does(tmp_path: Path, run: Run) -> None:
