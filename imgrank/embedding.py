@@ -86,7 +86,7 @@ def cosines_of(
     new = _embed(missing, len(files), vector, source, store, settings, progress)
     count = len(files) - len(new.skips)
     if approximate:
-        there = kept.there()
+        there = kept.there() if missing else ~np.isnan(values)
         if there.sum() == count:
             return kept.nearest(there, most, new)
         values = kept.cosines()  # where nothing can be kept
