@@ -167,7 +167,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return ["Not measured yet."]
     commands = ", ".join(
-        f"`{by}`" for by in dict.fromkeys(row["by"] for row in rows if "by" in row)
+        f"`{by}`" for by in dict.fromkeys(str(row["by"]) for row in rows if "by" in row)
     )
     lines = [f"By {commands}; 95 % intervals in brackets.", ""] if commands else []
     head = "| data | queries | figure | backbone | tuned | gain |"
@@ -181,20 +181,28 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def _figures(row: Row) -> list[str]:
     """Names of what was measured in a row."""
-    beside = ("_before", "_gain")
-    found = [name for name, value in row.items() if isinstance(value, int | float) and name != "n"]
-    return [name for name in found if not name.endswith(beside)]
+    found = [name for name, value in row.items() if _is_number(value) and name != "n"]
+    return [name for name in found if not name.endswith(("_before", "_gain"))]
 
 
 def _cells(row: Row, name: str) -> tuple[str, str, str]:
     """Of the backbone, of the tuned model, gain; "-" for what is not there."""
-    before, gain = row.get(f"{name}_before"), row.get(f"{name}_gain")
     return (
-        "-" if before is None else f"{before:.3f}",
-        f"{row[name]:.3f}{_between(row.get(f'{name}_interval'), '.3f')}",
-        "-" if gain is None else f"{gain:+.3f}{_between(row.get(f'{name}_gain_interval'), '+.3f')}",
+        _shown(row, f"{name}_before", ".3f"),
+        _shown(row, name, ".3f"),
+        _shown(row, f"{name}_gain", "+.3f"),
     )
 
 
-def _between(interval: Sequence[float] | None, how: str) -> str:
-    return f" [{interval[0]:{how}}, {interval[1]:{how}}]" if interval else ""
+def _shown(row: Row, name: str, how: str) -> str:
+    """A figure with its interval. Whatever is none is left out: others may have written the row."""
+    value, ends = row.get(name), row.get(f"{name}_interval")
+    if not _is_number(value):
+        return "-"
+    if isinstance(ends, list | tuple) and len(ends) == 2 and all(map(_is_number, ends)):
+        return f"{value:{how}} [{ends[0]:{how}}, {ends[1]:{how}}]"
+    return f"{value:{how}}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

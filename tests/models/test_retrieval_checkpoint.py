@@ -80,6 +80,20 @@ def test_what_it_records(tmp_path: Path) -> None:
     ]
 
 
+def test_odd_rows_of_others_are_shown_as_far_as_they_go() -> None:
+    row = {"by": ["x"], "a": 1, "a_interval": "wide", "a_before": [], "b": True, "c": {}, "d": 2.0}
+    odd = {**row, "d_interval": [1, None], "d_gain": 1, "n_before": 3}
+    assert retrieval_checkpoint.told(odd) == [
+        "measured, by ['x']",
+        "  a 1.000",
+        "  d 2.000; gain +1.000",
+    ]
+    assert retrieval_checkpoint.table([odd, {}])[-2:] == [
+        "| - | - | a | - | 1.000 | - |",
+        "| - | - | d | - | 2.000 | +1.000 |",
+    ]
+
+
 def test_a_scale_is_of_neither_tower(tmp_path: Path) -> None:
     assert towers_of([IMAGE, SCALE, "logit_bias"]) == ["image"]
     assert towers_of([TEXT, "positional_embedding"]) == ["text"]
