@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from imgrank.data.labelled import ReadOptions
     from imgrank.data.pool import Pool
     from imgrank.data.preferences import Preferences
+    from imgrank.settings import Settings
     from imgrank.train.preferences import Request
 
 __all__ = ["preferences"]
@@ -156,8 +158,11 @@ def preferences(
     For each query the best K pictures of the pool are looked up, with the rephrased query if
     --rephrase is given. Of these every stride-th is taken until there are rows x columns; they
     are laid row by row into a matrix, so that the first row fits best, and each row is sorted by
-    beauty (--rerank). All pairs within a row and within a column are preferences: 100 a query. A
-    small pool gets a smaller stride, then a smaller matrix, and this is said.
+    beauty (--rerank). All pairs within a row and within a column are preferences: 100 a query.
+
+    The numbers are the paper's, for millions of pictures. Of a few thousand the 241st, which ends a
+    matrix, has little to do with the query: --stride 2 stays nearer. A pool too small for them
+    gets a smaller stride, then a smaller matrix, and this is said.
 
     Queries are the captions of the pool's data sets, tidied, and the names of OASIS's themes; or
     your own. Of data sets only the training part is used: what a model is measured on stays out.
@@ -183,14 +188,17 @@ def preferences(
             raise DataError(f"no picture of the pool is in the {part} part.")
         queries, source = _queries(pools, pool, root, part, reading, given)
         reporter.notify(f"{_many(len(queries))}; a pool of {len(pool)} pictures ({part} part)")
-        request = _request(given, source)
+        request = _request(given)
         check(pool, request, settings)
         texts = rephrased_all(given, queries, settings, reporter.notify, reporter.progress)
         reporter.stop()
+        asked = [Said(query, text) for query, text in zip(queries, texts, strict=True)]
+        plain = sum(said.query == said.rephrased for said in asked)
+        facts = {"asked": source, "rephrase": _rephrase(given, settings, plain)}
         made = build(
             pool,
-            [Said(query, text) for query, text in zip(queries, texts, strict=True)],
-            request,
+            asked,
+            replace(request, facts=facts),
             settings,
             reporter.notify,
             reporter.progress,
@@ -203,22 +211,27 @@ def preferences(
     return 0
 
 
-def _request(given: Mapping[str, Any], source: Mapping[str, Any]) -> Request:
+def _rephrase(given: Mapping[str, Any], settings: Settings, plain: int) -> dict[str, Any]:
+    """What the file says of it. plain: how many queries are asked as they stand."""
+    method = given["rephrase"]
+    model = given["llm_model"] or settings.llm_model
+    return {
+        "method": method or "none",
+        "words": given["words"] if method else None,
+        "model": None if method in (None, "repeat") else model,
+        "plain": plain,
+    }
+
+
+def _request(given: Mapping[str, Any]) -> Request:
     from imgrank.data.ordering import Grid
     from imgrank.train.preferences import Request
 
-    asked = given["rephrase"] not in (None, "repeat")
-    rephrase = {
-        "method": given["rephrase"] or "none",
-        "words": given["words"] if given["rephrase"] else None,
-        "model": given["llm_model"] if asked else None,
-    }
     return Request(
         model=given["model"],
         rerank=given["rerank"],
         weight=given["weight"],
         grid=Grid(**{name: given[name] for name in NAMES}),
-        facts={"asked": source, "rephrase": rephrase},
     )
 
 

@@ -156,7 +156,10 @@ def test_the_first_line_says_how_it_was_made(run: Run, data: Path, tmp_path: Pat
     assert head["wanted"] == {"top": 400, "stride": 10, "rows": 2, "columns": 2}
     assert head["asked"]["given"] == 1
     assert head["asked"]["sets"] == ["oasis"]
-    assert head["rephrase"] == {"method": "none", "words": None, "model": None}
+    assert head["rephrase"] == {
+        **{"method": "none", "words": None, "model": None},
+        "plain": head["queries"],
+    }
     (pool,) = head["pool"]
     assert (pool["name"], pool["part"], pool["pictures"]) == ("flickr8k", "train", train)
     assert (
