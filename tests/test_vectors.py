@@ -17,6 +17,7 @@ import pytest
 from command_line import command_line
 
 import imgrank.mirror as mirror
+import imgrank.mirror_upkeep as mirror_upkeep
 import imgrank.vectors as vectors
 from imgrank.errors import MissingExtra
 from imgrank.images import ImageFile
@@ -452,6 +453,24 @@ def test_the_index_restricted_to_some_of_the_pictures(
     assert find(store, folder, range(COUNT), 500, heard)[0] == best(range(COUNT), 500)
     assert len(heard) == 2
     assert all(line.startswith("exact: ") for line in heard)
+
+
+def test_pruning_takes_an_index_away_that_has_what_is_gone(
+    store: Store, folder: Path, built: list[int], tmp_path: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    keep(store, range(COUNT), folder=str(pictures))
+    find(store, folder, range(COUNT), 5, [])
+    (graph,) = folder.glob("*/index.usearch")
+    assert mirror_upkeep.prune(folder, store) == 0
+    assert graph.exists()
+    store.prune()  # no picture is there
+    keep(store, range(COUNT, COUNT + 5), folder=str(pictures))
+    assert mirror_upkeep.prune(folder, store) > COUNT * WIDTH * 2
+    assert not graph.exists()
+    assert ask(store, folder, COUNT + 1) == [expected(COUNT + 1)]
+    assert built == [COUNT]
 
 
 @pytest.mark.parametrize("damage", ["torn", "foreign", "gone", "no stamps"])
