@@ -15,8 +15,8 @@ from imgrank.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from imgrank.data.labelled import ReadOptions
-    from imgrank.data.pool import Pool
     from imgrank.data.preferences import Preferences
+    from imgrank.data.split import Part
     from imgrank.settings import Settings
     from imgrank.train.preferences import Request
 
@@ -148,7 +148,7 @@ def options(command: shared.Command) -> shared.Command:
 def preferences(
     pools: tuple[str, ...],
     root: Path | None,
-    part: str,
+    part: Part,
     out: Path,
     quiet: bool,
     **given: Any,
@@ -173,42 +173,47 @@ def preferences(
     folder of yours by its name.
     """
     with shared.Reporter(quiet) as reporter, shared.Output(out, "json") as target:
-        _, found = shared.build_options((), reporter, **given)
-        settings = found.settings
-        assert settings is not None
-        from imgrank.data.labelled import ReadOptions
-        from imgrank.data.pool import read_pool
+        made = _made(pools, root, part, given, reporter)
+        reporter.stop()
         from imgrank.data.preferences import lines
-        from imgrank.train.preferences import Said, build, check
 
-        reading = ReadOptions(partial=given["partial"], report=reporter.notify)
-        root = root or settings.data_dir
-        pool = read_pool(pools, root, reading).part(part)  # type: ignore[arg-type]
-        if not len(pool):
-            raise DataError(f"no picture of the pool is in the {part} part.")
-        queries, source = _queries(pools, pool, root, part, reading, given)
-        reporter.notify(f"{_many(len(queries))}; a pool of {len(pool)} pictures ({part} part)")
-        request = _request(given)
-        check(pool, request, settings)
-        texts = rephrased_all(given, queries, settings, reporter.notify, reporter.progress)
-        reporter.stop()
-        asked = [Said(query, text) for query, text in zip(queries, texts, strict=True)]
-        plain = sum(said.query == said.rephrased for said in asked)
-        facts = {"asked": source, "rephrase": _rephrase(given, settings, plain)}
-        made = build(
-            pool,
-            asked,
-            replace(request, facts=facts),
-            settings,
-            reporter.notify,
-            reporter.progress,
-        )
-        reporter.stop()
         for line in lines(made):
             # Words that are no UTF-8 become escapes that JSON knows.
             target.stream.write(f"{line}\n".encode("utf-8", "backslashreplace"))
     reporter.notify(_summary(made, out))
     return 0
+
+
+def _made(
+    pools: Sequence[str],
+    root: Path | None,
+    part: Part,
+    given: Mapping[str, Any],
+    reporter: shared.Reporter,
+) -> Preferences:
+    """Reads pool and queries, has the queries rephrased, and builds."""
+    from imgrank.data.labelled import ReadOptions
+    from imgrank.data.pool import read_pool
+    from imgrank.train.preferences import Said, build, check
+
+    settings = shared.build_options((), reporter, **given)[1].settings
+    assert settings is not None
+    reading = ReadOptions(partial=given["partial"], report=reporter.notify)
+    root = root or settings.data_dir
+    pool = read_pool(pools, root, reading).part(part)
+    if not len(pool):
+        raise DataError(f"no picture of the pool is in the {part} part.")
+    queries, source = _queries(pools, root, part, reading, given)
+    reporter.notify(f"{_many(len(queries))}; a pool of {len(pool)} pictures ({part} part)")
+    request = _request(given)
+    check(pool, request, settings)
+    texts = rephrased_all(given, queries, settings, reporter.notify, reporter.progress)
+    reporter.stop()
+    asked = [Said(query, text) for query, text in zip(queries, texts, strict=True)]
+    plain = sum(said.query == said.rephrased for said in asked)
+    facts = {"asked": source, "rephrase": _rephrase(given, settings, plain)}
+    request = replace(request, facts=facts)
+    return build(pool, asked, request, settings, reporter.notify, reporter.progress)
 
 
 def _rephrase(given: Mapping[str, Any], settings: Settings, plain: int) -> dict[str, Any]:
@@ -237,9 +242,8 @@ def _request(given: Mapping[str, Any]) -> Request:
 
 def _queries(
     pools: Sequence[str],
-    pool: Pool,
     root: Path,
-    part: str,
+    part: Part,
     reading: ReadOptions,
     given: Mapping[str, Any],
 ) -> tuple[list[str], dict[str, Any]]:
@@ -259,7 +263,7 @@ def _queries(
             )
     given_by_hand = len(queries)
     for name in askers:
-        queries += set_queries(name, root, part, given["short"], reading)  # type: ignore[arg-type]
+        queries += set_queries(name, root, part, given["short"], reading)
     every = distinct(queries)
     source = {
         "given": given_by_hand,
