@@ -17,7 +17,7 @@ Examples:
   imgrank train retrieval --list
   imgrank train retrieval --preferences p.jsonl --captions flickr8k  # needs a file of yours
 """
-A_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+A_FILE = click.Path(path_type=Path)
 
 
 @click.command(epilog=EXAMPLES)

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from imgrank.data.catalogue import CATALOGUE, about
+from imgrank.data.catalogue import CATALOGUE, RETRIEVAL, about
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -168,11 +168,11 @@ def _flat(table: Table, start: str = "") -> dict[str, Any]:
 
 def notes_of(data: Iterable[str]) -> str:
     """For a card of a recipe that has no notes: what is known of the data sets of these names."""
-    lines = []
+    lines, readers = [], {**CATALOGUE, **RETRIEVAL}
     for name in dict.fromkeys(data):
-        if name not in CATALOGUE:
+        if name not in readers:
             continue
-        made = CATALOGUE[name].made
+        made = readers[name].made
         if made:
             lines.append(f"- {name}: {made}")
         else:

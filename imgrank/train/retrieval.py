@@ -160,10 +160,11 @@ def update(
         learner.scaler.scale(weight * loss).backward(retain_graph=keep)  # type: ignore[no-untyped-call]
         processes.average_gradients(parameters)
         found = [p.grad for p in parameters]
-        norm = torch.stack([g.float().norm() for g in found if g is not None]).norm()
+        norm = float(torch.stack([g.float().norm() for g in found if g is not None]).norm())
         value = float(loss.detach())
-        row |= {name: value, f"gradient_{name}": float(norm) / learner.scaler.get_scale()}
-        row |= figures
+        row |= {name: value, **figures}
+        if math.isfinite(norm):  # not where float16 still looks for a scale
+            row[f"gradient_{name}"] = norm / learner.scaler.get_scale()
         row["total"] += weight * value
         summed = [_sum(a, b) for a, b in zip(summed, found, strict=True)]
     for parameter, gradient in zip(parameters, summed, strict=True):
@@ -192,10 +193,9 @@ def train(
     Raises CheckpointError if `out` holds the state of other settings or a damaged one, if the loss
     is no number, and for a failure (`failure`); DataError on a full disk.
     """
-    named = model.named()
-    optimizer = torch.optim.AdamW(
-        groups(named, config.decay), lr=config.lr, weight_decay=config.weight_decay
-    )
+    layers = groups(model.named(), config.decay)
+    optimizer = torch.optim.AdamW(layers, lr=config.lr, weight_decay=config.weight_decay)
+    highest = max(math.log(LARGEST_SCALE), float(model.logit_scale.detach()))
     half = config.precision == "float16"
     settings = {**asdict(config), "problem": problem.digest}
     learner = Learner(model, config.lr, 0.0, config.average, half, optimizer=optimizer)
@@ -204,7 +204,6 @@ def train(
         report(f"resumed at step {learner.step} of {config.steps}")
     first, before, started = learner.step, learner.seconds, time.monotonic()
     log = JsonLines(out / LOG, first) if processes.first and first < config.steps else None
-    highest = max(math.log(LARGEST_SCALE), float(model.logit_scale.detach()))
     with polite_stop() as stop:
         while learner.step < config.steps and not processes.any(stop.asked):
             row = update(config, problem, learner, model, reference, processes)

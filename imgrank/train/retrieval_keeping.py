@@ -174,7 +174,8 @@ def write_results(
         made_by=command,
         training=_training(config, source, command),
     )
-    notes = config.notes or notes_of(source.data)
+    told = ["coco-captions" if name == "coco" else name for name in source.captions]
+    notes = config.notes or notes_of([*source.data, *told])
     save_checkpoint(delta, facts, values, retrieval_checkpoint.card(facts, notes, lines))
     report(f"wrote {delta}")
     more = "\n".join(["", "## Training", "", *(f"- {line}" for line in lines), "", notes.strip()])
@@ -216,17 +217,32 @@ def _told(
     """What the card says of the training, one line each."""
     names = {"dpo": "ranked DPO", "ipo": "ranked IPO", "rrhf": "RRHF"}
     device = next(trained.model.parameters()).device
-    made = {k: v for k, v in source.preferences.items() if isinstance(v, str | int | float)}
     return [
         f"command: `{command}`",
         f"loss: {names[config.loss]}, b = {config.beta:g}, policy {config.policy}, temperature "
         f"{config.temperature:.4g}",
         *source.lines(config, problem),
-        "preferences: " + ", ".join(f"{name} {value}" for name, value in made.items()),
+        *_how_preferred(source.preferences),
         f"image tower: {config.image}; text tower: {config.text}; {config.steps} steps of "
         f"{min(config.batch, len(problem.trained))} queries, learning rate {config.lr:g}, seed "
         f"{config.seed}, {duration(trained.seconds, device)}, kept arrays not counted",
     ]
+
+
+def _how_preferred(facts: Mapping[str, Any]) -> list[str]:
+    """How the preferences were made, as far as their file's first line says so."""
+    found = []
+    for table, key, what in (
+        ("model", "name", "pictures looked up by"),
+        ("rerank", "name", "rows sorted by"),
+        ("rephrase", "method", "rephrasing:"),
+    ):
+        own = facts.get(table)
+        if isinstance(own, Mapping) and isinstance(own.get(key), str):
+            found.append(f"{what} {own[key]}")
+    pool = [f"{each.get('used', 'all')} of {each['name']}" for each in facts.get("pool", ())]
+    found += [f"pool: {', '.join(pool)}"] if pool else []
+    return [f"preferences: {'; '.join(found)}"] if found else []
 
 
 def _holds(folder: Path, tensors: Mapping[str, Tensor]) -> bool:

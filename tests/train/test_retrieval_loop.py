@@ -107,6 +107,8 @@ def test_what_is_recorded(done: Path) -> None:
         assert "ranked DPO" in text
         assert "contrastive term: 20 pictures of captions, 5 a step" in text
         assert "10 queries to train on, 2 to watch" in text
+        assert "looked up by tiny; rows sorted by by-hand; pool: all of own" in text
+        assert "captions: your own pictures, with captions in a CSV file" in text  # and its terms
 
 
 def test_only_what_is_trained_differs(done: Path, vit: Path) -> None:
@@ -193,6 +195,31 @@ def test_too_many_clamped_cosines_are_a_failure(root: Path, vit: Path, tmp_path:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert failure(config, log).startswith("At the end of the training 6% of the cosines")
     assert failure(replace(config, most_clamped=0.06), log) == ""
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision(precision: Any, root: Path, vit: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, precision=precision, text="full", captions=20)
+    trained(root, vit, tmp_path, config)
+    rows = rows_of(tmp_path)
+    assert rows[-1]["dpo"] < 0.66 < rows[0]["dpo"]
+    assert all(0 < row.get("gradient_dpo", 1) < 100 for row in rows)
+    assert "gradient_dpo" in rows[-1]  # at first float16 looks for a scale
+
+
+def test_the_logit_scale_stays_below_a_hundred(
+    root: Path, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = recipe.update
+
+    def update(config: Config, problem: Any, learner: Any, model: Any, *rest: Any) -> Any:
+        row = before(config, problem, learner, model, *rest)
+        model.logit_scale.data += 1.0
+        return row
+
+    monkeypatch.setattr(recipe, "update", update)
+    trained(root, vit, tmp_path)
+    assert delta(tmp_path)["tower.logit_scale"].item() == pytest.approx(math.log(100), abs=2e-3)
 
 
 @pytest.mark.parametrize("loss", ["ipo", "rrhf"])

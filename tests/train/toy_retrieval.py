@@ -86,6 +86,7 @@ def preferences(root: Path) -> Path:
     path = root / "preferences.jsonl"
     keys = [f"own/{n:02}.png" for n in range(PICTURES)]
     head = {"format": 1, "kind": "preferences", "queries": QUERIES, "pictures": PICTURES}
+    head |= {"model": {"name": "tiny"}, "rerank": {"name": "by-hand"}}
     head |= {"rows": ROWS, "columns": COLUMNS, "pool": [{"name": "own", "folder": True}]}
     lines: list[dict[str, Any]] = [head]
     for key in keys:
