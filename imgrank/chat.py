@@ -13,9 +13,10 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from imgrank.errors import ChatError, MissingExtra, UsageError
@@ -24,8 +25,10 @@ from imgrank.settings import Settings, parse_address
 if TYPE_CHECKING:
     from imgrank.chat_client import Client
 
-__all__ = ["Chat", "Endpoint", "Question", "Unusable", "endpoint_of"]
+__all__ = ["Chat", "Endpoint", "Question", "Unusable", "endpoint_of", "side_by_side"]
 
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 TRIES = 3
 """How often a question is asked until its answer can be used."""
@@ -182,6 +185,48 @@ class Chat:
                     raise MissingExtra("asking a language model", "llm") from None
                 self._client = Client(end, self._notify)
             return self._client
+
+
+def side_by_side(
+    work: Callable[[A], B], items: Sequence[A], threads: int
+) -> Generator[tuple[int, B], None, None]:
+    """(place, work(item)) of each item, as they are done; an error of the work is raised.
+
+    After an error, and once the generator is closed, nothing new is begun, but what is under way is
+    waited for: its answer is kept. Not after an interrupt: then an endpoint may be one that says
+    nothing, and the threads of an executor would be waited for even so.
+    """
+    waiting = iter(enumerate(items))
+    taking, stopped = threading.Lock(), threading.Event()
+    done: SimpleQueue[tuple[int, B | None, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        while not stopped.is_set():
+            with taking:
+                place, item = next(waiting, (-1, None))
+            if place < 0:
+                return
+            try:
+                done.put((place, work(cast("A", item)), None))
+            except BaseException as error:  # whoever waits for it raises it
+                done.put((place, None, error))
+
+    running = [threading.Thread(target=run, daemon=True) for _ in range(min(threads, len(items)))]
+    for thread in running:
+        thread.start()
+    try:
+        for _ in items:
+            place, result, error = done.get()
+            if error is not None:
+                raise error
+            yield place, cast("B", result)
+    except KeyboardInterrupt:
+        running.clear()
+        raise
+    finally:
+        stopped.set()
+        for thread in running:
+            thread.join()
 
 
 def _messages(question: Question) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ class Client:
         seconds = endpoint.timeout
         self._http = httpx2.Client(
             follow_redirects=False,
-            timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+            timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
             event_hooks={"request": [self._bare], "response": [self._bounded]},
         )
         # All is given, so that nothing is taken from the environment; `_bare` has the last word.

@@ -20,12 +20,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from imgrank.chat import Chat, Question, Unusable
+from imgrank.chat import Chat, Question, Unusable, side_by_side
 from imgrank.errors import ChatError, UsageError
 from imgrank.store.answers import Answers
 
@@ -37,6 +37,8 @@ WORDS = 50
 """The length that is asked for."""
 AT_ONCE = 4
 """Questions under way at a time."""
+GIVE_UP = 10
+"""Failures in a row after which nobody is asked any more."""
 KIND = "rephrased"
 FILE = Path(__file__).with_suffix(".toml")
 TRIMMED = 2.0
@@ -97,26 +99,31 @@ def rephrase_all(
     """Each query rephrased, in their order, several asked at a time.
 
     A ChatError takes the place of an answer that could not be had; whoever asks decides whether the
-    plain query will do. Other errors as `rephrase`.
+    plain query will do. After GIVE_UP of them in a row nobody is asked any more, as each takes
+    several tries. Other errors as `rephrase`.
     """
+    failed = 0
 
     def one(query: str) -> str | ChatError:
+        nonlocal failed
         try:
-            return rephrase(query, method, chat, words=words, kept=kept)
+            answer = rephrase(query, method, chat, words=words, kept=kept)
         except ChatError as error:
-            return error
-
-    if len(queries) == 1:  # no thread that an interrupt would have to wait for
-        yield one(queries[0])
-        return
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            yield from pool.map(one, queries)
-        except BaseException:  # an interrupt does not wait for what nobody wants any more
-            pool.shutdown(wait=False, cancel_futures=True)
-            if chat is not None:
+            failed += 1
+            if failed >= GIVE_UP and chat is not None:
                 chat.close()
-            raise
+            return error
+        failed = 0
+        return answer
+
+    early: dict[int, str | ChatError] = {}
+    given = 0
+    with closing(side_by_side(one, queries, AT_ONCE)) as done:
+        for place, answer in done:
+            early[place] = answer
+            while given in early:
+                yield early.pop(given)
+                given += 1
 
 
 def repeated(query: str, words: int = WORDS) -> str:

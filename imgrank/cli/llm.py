@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 METHODS = ("detail", "k_list", "kw_dict", "reorg", "repeat")  # rephrasing.METHODS, unimported
+SHOWN = 5  # failures that are told one by one
 Notify = Callable[[str], None]
 
 
@@ -124,6 +125,7 @@ def rephrased_all(
     from imgrank import rephrasing
 
     found: list[str] = []
+    plain = 0
     with _asking(given, settings, notify) as (chat, kept):
         several = rephrasing.rephrase_all(
             queries, given["rephrase"], chat, words=given["words"], kept=kept
@@ -133,10 +135,14 @@ def rephrased_all(
                 if isinstance(answer, ChatError):
                     if not given["plain_if_failed"]:
                         raise answer
-                    notify(f"'{query}' is asked as it stands: {answer}")
+                    plain += 1
+                    if plain <= SHOWN:
+                        notify(f"'{query}' is asked as it stands: {answer}")
                     answer = query
                 found.append(answer)
                 progress(len(found), len(queries))
+    if plain > SHOWN:
+        notify(f"so are {plain - SHOWN} more queries")
     return found
 
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from imgrank.chat import Chat, Question, Unusable
+from imgrank.chat import Chat, Question, Unusable, side_by_side
 from imgrank.images.rows import LAYOUT, two_rows
 from imgrank.store.answers import Answers
 from imgrank.store.digest import digest_file
@@ -131,16 +131,10 @@ class Judge:
         Raises ChatError, as soon as it comes; verdicts until then are kept.
         """
         done: list[Judged | None] = [None] * len(cases)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            try:
-                flying = {pool.submit(self._one, case): n for n, case in enumerate(cases)}
-                for count, future in enumerate(as_completed(flying), 1):
-                    done[flying[future]] = future.result()
-                    progress(count, len(cases))
-            except BaseException:  # an interrupt does not wait for what nobody wants any more
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._chat.close()
-                raise
+        with closing(side_by_side(self._one, cases, AT_ONCE)) as several:
+            for count, (place, one) in enumerate(several, 1):
+                done[place] = one
+                progress(count, len(cases))
         return [one for one in done if one is not None]
 
     def _one(self, case: Case) -> Judged:

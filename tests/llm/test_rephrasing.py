@@ -215,6 +215,19 @@ def test_many_come_in_their_order_and_one_failure_does_not_end_them(
     assert found == [f"picture {n} in full" for n in range(20) if n != 7]
 
 
+def test_after_many_failures_nobody_is_asked_but_what_is_known_is_found(
+    server: ChatServer, chat: Chat, kept: Answers
+) -> None:
+    queries = [f"picture {n}" for n in range(60)]
+    rephrase(queries[-1], "detail", chat, kept=kept)
+    server.replies = [Reply(400)]
+    *failed, last = rephrase_all(queries, "detail", chat, kept=kept)
+    assert all(isinstance(one, ChatError) for one in failed)
+    assert "is not asked any more" in str(failed[-1])
+    assert last == "an answer"
+    assert 10 <= len(server.asked) - 1 < 20
+
+
 def test_what_nobody_wants_any_more_is_not_asked(server: ChatServer, chat: Chat) -> None:
     several = rephrase_all([f"picture {n}" for n in range(200)], "detail", chat)
     assert next(several) == "an answer"
