@@ -438,6 +438,7 @@ def test_after_an_error_nothing_new_is_begun_and_what_is_under_way_is_waited_for
             failing.set()
             raise ChatError("no")
         assert failing.wait(10)
+        threading.Event().wait(0.01)
         ended.append(number)
 
     with pytest.raises(ChatError, match="no"):
