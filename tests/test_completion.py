@@ -176,6 +176,17 @@ def test_an_instruction_is_offered_once_there_is_a_path() -> None:
     assert {parse(text).task for text in found} == set(tasks()) - {"count"}
 
 
+def test_a_search_is_offered_files_and_models_of_its_kind() -> None:
+    assert offered("imgrank search photos ") == ["file,"]
+    assert offered("imgrank search photos --like ") == ["file,"]
+    asked = offered("imgrank search photos --model ")
+    assert {"plain,tiny", "plain,vit-b-32-256"} <= set(asked)
+    assert not {"plain,tiny-quality", "plain,laion-aesthetic", "plain,yunet"} & set(asked)
+    seconds = offered("imgrank search photos --rerank ")
+    assert seconds[0] == "plain,aesthetic"
+    assert {"plain,tiny", "plain,tiny-quality"} <= set(seconds)
+
+
 def test_operations_to_take_back_are_offered_the_last_first(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

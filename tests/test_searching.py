@@ -291,6 +291,18 @@ def test_the_first_k_are_ordered_anew(photos: Path, opened: list[Path]) -> None:
     assert names(plain) == ["cat.png", "cat-at-night.png"]
 
 
+def test_more_than_are_usually_ordered_anew_are_not_shown_and_that_is_said(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgrank.searching.FIRST", 3)
+    beauty(photos, dict.fromkeys(SEEN, 1.0))
+    for top, said in ((4, True), (3, False), ("100%", False)):
+        heard: list[str] = []
+        options = Options(notify=heard.append)
+        search(photos, "a cat", rerank="aesthetic", rerank_first=3, top=top, options=options)
+        assert ("  no others are shown: --rerank-first says how many" in heard) is said
+
+
 def test_minimum_is_of_the_cosine_and_comes_before(photos: Path) -> None:
     beauty(photos, {"cat.png": 1, "cat-at-night.png": 3, "leash.png": 5})
     found = search(photos, "a cat", rerank="aesthetic", minimum=0.9)

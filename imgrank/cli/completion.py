@@ -189,6 +189,21 @@ def _models(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
             yield CompletionItem(known.name, help="to be pulled first")
 
 
+def _words(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
+    """The models that a search can ask: here, then those that could be pulled."""
+    from imgrank.models.checkpoint import RETRIEVAL
+    from imgrank.models.registry import entries, listed
+    from imgrank.settings import load_settings
+
+    here = [entry for entry in entries(load_settings().models_dir) if entry.by_words]
+    yield from (CompletionItem(entry.name, help=f"{entry.kind}, {entry.where}") for entry in here)
+    names = {entry.name for entry in here}
+    for known in listed().values():
+        there = known.name in names or known.unpublished
+        if known.kind in ("backbone", RETRIEVAL) and not there:
+            yield CompletionItem(known.name, help="to be pulled first")
+
+
 def _rerankers(ctx: click.Context, param: click.Parameter) -> Iterator[Item]:
     """Whoever answers "by aesthetics", then the models that are here."""
     yield CompletionItem("aesthetic", help='whoever answers "by aesthetics"')
@@ -254,6 +269,7 @@ SOURCES: Mapping[tuple[str, str], Source] = {
     ("compare", "instruction"): _instructions,
     ("search", "arguments"): _files,
     ("search", "like"): _files,
+    ("search", "model"): _words,
     ("search", "rerank"): _rerankers,
     ("", "paths"): _files,
     ("gallery", "results"): _files,
