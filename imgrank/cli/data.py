@@ -53,7 +53,8 @@ WIDTH = 100  # characters of a line of text
 
 @click.group(epilog=EXAMPLES)
 def data() -> None:
-    """List the data sets that models are trained and measured on, and check their folders.
+    """List the data sets that models are trained and measured on, check their folders, and make
+    preference data of them.
 
     imgrank downloads none of them: each is fetched by you from where it is published.
     """

@@ -25,7 +25,7 @@ __all__ = ["preferences"]
 EXAMPLES = """\b
 Examples:
   imgrank data preferences --pool examples/photos --query "a cat" --out preferences.jsonl
-  imgrank data preferences --pool flickr8k --pool oasis --root DATA --out p.jsonl  # needs DATA
+  imgrank data preferences --pool flickr8k --root data --out p.jsonl  # needs a folder of yours
 """
 NAMES = ("top", "stride", "rows", "columns")
 WHICH = (
@@ -153,7 +153,7 @@ def preferences(
     quiet: bool,
     **given: Any,
 ) -> int:
-    """Make preference data for `imgrank train retrieval`: which of two pictures suits a query.
+    """Make the preference data that `imgrank train retrieval` learns from.
 
     For each query the best K pictures of the pool are looked up, with the rephrased query if
     --rephrase is given. Of these every stride-th is taken until there are rows x columns; they
