@@ -248,7 +248,7 @@ class _Search:
         self.options.notify(f"  the first {len(first)} re-ranked, weight {weight:g}, by {who}")
         for remark in remarks:
             self.options.notify(remark)
-        if limit and not limit.percent and limit.amount > self.asked.first == FIRST == len(first):
+        if limit and not limit.percent and limit.amount > len(first) == self.asked.first == FIRST:
             self.options.notify("  no others are shown: --rerank-first says how many")
         by_path = {file.path: file for file in files}
         some = [by_path[row.path] for row in first]
