@@ -16,9 +16,11 @@ from imgrank.cli.llm import chat_from, llm_options, rephrased_all
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
+    from imgrank.api import Options
     from imgrank.chat import Chat
     from imgrank.evaluate.judge import Judged, Pair
     from imgrank.evaluate.judge_search import Compared
+    from imgrank.images import Skip
     from imgrank.settings import Settings
 
 FORMATS = ("table", "tsv", "json")
@@ -110,28 +112,10 @@ def judge(
         named, options = shared.build_options(paths, reporter, **given)
         settings = options.settings
         assert settings is not None
-        from imgrank.calls import pictures_of
-        from imgrank.data.queries import read_queries
         from imgrank.evaluate import judge_report
-        from imgrank.evaluate.judge_search import compare
 
         with chat_from(given, settings, reporter.notify) as chat:
-            queries = read_queries(file)
-            texts = None
-            if given["rephrase"] is not None:
-                texts = rephrased_all(given, queries, settings, reporter.notify, reporter.progress)
-            files, skips = pictures_of(named, options)
-            found = compare(
-                [each.path for each in files],
-                queries,
-                (model, model if against is None else against),
-                top,
-                settings,
-                texts=texts,
-                notify=reporter.notify,
-                progress=reporter.progress,
-            )
-            reporter.stop()
+            found, skips = _compared(file, (model, against), top, named, options, reporter, given)
             judged = _judged(chat, found.pairs, wanted, settings, reporter, yes=yes)
         facts = {**_names(found, given), "judge": chat.endpoint.source, "top": top}
         table = judge_report.table(judged, wanted, facts, rounds=rounds, seed=seed)
@@ -149,6 +133,43 @@ def _criteria(text: str | None) -> list[str]:
     if unknown := sorted(names - set(CRITERIA)):
         raise UsageError(f"there is no criterion '{unknown[0]}'; there are {', '.join(CRITERIA)}.")
     return [name for name in CRITERIA if name in names]
+
+
+def _compared(
+    file: Path,
+    models: tuple[str | None, str | None],
+    top: int,
+    paths: Sequence[Path],
+    options: Options,
+    reporter: shared.Reporter,
+    given: Mapping[str, Any],
+) -> tuple[Compared, list[Skip]]:
+    """What A and B find for the queries of a file, and what could not be listed."""
+    from imgrank.calls import pictures_of
+    from imgrank.data.queries import read_queries
+    from imgrank.evaluate.judge_search import compare
+
+    settings = options.settings
+    assert settings is not None
+    queries = read_queries(file)
+    texts = None
+    if given["rephrase"] is not None:
+        texts = rephrased_all(given, queries, settings, reporter.notify, reporter.progress)
+        reporter.stop()
+    files, skips = pictures_of(paths, options)
+    model, against = models
+    found = compare(
+        [each.path for each in files],
+        queries,
+        (model, model if against is None else against),
+        top,
+        settings,
+        texts=texts,
+        notify=reporter.notify,
+        progress=reporter.progress,
+    )
+    reporter.stop()
+    return found, skips
 
 
 def _names(found: Compared, given: Mapping[str, Any]) -> dict[str, str]:
