@@ -27,7 +27,7 @@ from imgrank.evaluate.resampling import Drawn, Vector, draws, interval
 __all__ = ["COLUMNS", "cells", "notes", "table", "tsv"]
 
 OUTCOMES = {"win": "wins", "similar": "similar", "loss": "losses"}
-RATES = {"win_rate": "win rate", "win_and_similar_rate": "win and similar"}
+RATES = {"win_rate": "win rate", "win_and_similar_rate": "win & similar"}
 COLUMNS = (
     *("a", "b", "judge", "criterion", "queries", *OUTCOMES.values()),
     *(column for rate in RATES for column in (rate, f"{rate}_low", f"{rate}_high")),
@@ -70,7 +70,7 @@ def tsv(found: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def cells(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of a table for people."""
-    head = ["criterion", *OUTCOMES.values(), *RATES.values(), "row 1 chosen"]
+    head = ["criterion", *OUTCOMES.values(), *RATES.values(), "row 1"]
     body = [
         [
             row["criterion"],
@@ -95,7 +95,8 @@ def notes(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{found['malformed']} queries got no verdict that could be read: similar."
     yield (
         f"In brackets: 95 % intervals, {found['rounds']} bootstrap rounds over queries, seed "
-        f"{found['seed']}. win rate = W / (W + L), win and similar = (W + S) / all."
+        f"{found['seed']}. win rate = W / (W + L), win & similar = (W + S) / all, row 1: how often "
+        "the first row was chosen."
     )
 
 
@@ -143,7 +144,7 @@ def _rate(value: float | None, limits: tuple[float | None, float | None] | None)
     low, high = limits or (None, None)
     if low is None or high is None:
         return f"{value:.1%}"
-    return f"{value:.1%}\n[{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{value:.1%}\n[{100 * low:.1f}–{100 * high:.1f}]"
 
 
 def _text(value: Any) -> str:
