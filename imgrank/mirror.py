@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from imgrank.store.arrays import ArrayState, KeptArray
     from imgrank.store.store import Store
 
-__all__ = ["FEATURE", "Mirror", "about_of", "folder_of", "lengths", "open_mirror"]
+__all__ = ["FEATURE", "Mirror", "about_of", "folder_of", "lengths", "mapped", "open_mirror"]
 
 FEATURE = "pooled"
 FORMAT = 1
@@ -167,6 +167,14 @@ def _row_bytes(about: About) -> int:
 
 def _paths(folder: Path, run: str) -> tuple[Path, Path]:
     return folder / f"{run}.vectors", folder / f"{run}.rows"
+
+
+def mapped(folder: Path) -> Mirror:
+    """The mirror in a folder as it stands. Raises OSError if there is none."""
+    about = about_of(folder)
+    if about is None or not about.rows:
+        raise OSError(f"there are no embeddings in {folder}")
+    return _mapped(folder, about)
 
 
 def _mapped(folder: Path, about: About) -> Mirror:

@@ -5,12 +5,20 @@ the mirror and mapped like it. It is built once, in about a minute for 100,000 e
 and changed by what was added and dropped since. It may miss some; `tests/bench/search.py` measures
 how many. Looking at all is faster until there are far more than 100,000.
 
+All of it runs in a process of its own (`python -m imgrank.vector_index FOLDER COUNT`, the query on
+standard input): the library and torch each bring an OpenMP, and one that had both did not come to
+an end.
+
     FOLDER/index.usearch   the graph; a row's key is its id in the store
     FOLDER/index.stamps    `STAMP` of each row in it, by id; without it the graph counts for nothing
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,51 +27,92 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgrank.errors import MissingExtra
-from imgrank.mirror import CHUNK, PATIENCE
+from imgrank.mirror import CHUNK, PATIENCE, mapped
 
 if TYPE_CHECKING:
     from imgrank.mirror import Mirror
 
-__all__ = ["candidates", "drop_stale", "index_bytes", "open_index", "require"]
+__all__ = ["candidates", "drop_stale", "index_bytes", "main", "open_index", "require"]
 
 Notify = Callable[[str], None]
 
 GRAPH, STAMPS = "index.usearch", "index.stamps"
 STAMP = np.dtype([("id", "<i8"), ("kept", "<i8")])
+NOTICE = "notice: "
 SAID = 20_000  # rows that take so long to add that it is said
 
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 96, 256
 """Neighbours of a row; rows looked at to find them; rows looked at in a search, at least."""
 
 
-def open_index(mirror: Mirror, notify: Notify) -> Any:
-    """The graph of a mirror's rows, mapped; built or changed first where it has others.
+def candidates(
+    mirror: Mirror, unit: NDArray[np.float64], count: int, notify: Notify
+) -> NDArray[np.int64]:
+    """Rows of the mirror that may be the nearest to a vector, [at most count], in no order.
 
-    notify: hears when that takes long. Raises MissingExtra without the library, OSError where the
-    graph cannot be written or another process is at it for long.
+    The index is built or changed first where it has others. notify: hears when that takes long.
+    Raises OSError where it cannot be written or another process is at it for long.
     """
-    from filelock import FileLock
+    command = [sys.executable, "-m", "imgrank.vector_index", str(mirror.folder), str(count)]
+    package = str(Path(__file__).parents[1])
+    paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as child:
+        assert child.stdin and child.stdout and child.stderr
+        child.stdin.write(unit.astype("<f4").tobytes())
+        child.stdin.close()
+        last = ""
+        for line in child.stderr:
+            last = line.decode("utf-8", "replace").strip()
+            if last.startswith(NOTICE):
+                notify(last.removeprefix(NOTICE))
+        found = child.stdout.read()
+    if child.returncode:
+        raise OSError(last or f"status {child.returncode}")
+    ids = np.frombuffer(found, "<i8")
+    have = mirror.rows["id"]  # ascending
+    places = np.minimum(np.searchsorted(have, ids), len(have) - 1)
+    return places[have[places] == ids].astype(np.int64)
 
-    library = require()
-    if (index := _current(mirror, library)) is not None:
+
+def main() -> None:
+    """The process: raw float32 [E] in, raw ids (int64) out; notices on standard error."""
+    folder, count = Path(sys.argv[1]), int(sys.argv[2])
+    query = np.frombuffer(sys.stdin.buffer.read(), "<f4")
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{NOTICE}{text}\n")
+        sys.stderr.flush()
+
+    try:
+        mirror = mapped(folder)
+        index = open_index(mirror, say)
+    except OSError as error:
+        sys.exit(error.strerror or str(error))
+    index.expansion_search = max(EXPANSION_SEARCH, count)
+    found = index.search(query, min(count, len(mirror.rows)), threads=1)
+    sys.stdout.buffer.write(np.asarray(found.keys, "<i8").tobytes())
+
+
+def open_index(mirror: Mirror, notify: Notify) -> Any:
+    """The graph of a mirror's rows, mapped; built or changed first. Raises OSError."""
+    from filelock import FileLock
+    from usearch.index import Index
+
+    if (index := _current(mirror, Index)) is not None:
         return index
     with FileLock(mirror.folder / "index.lock", timeout=PATIENCE):
-        if (index := _current(mirror, library)) is not None:
-            return index
-        _build(mirror, library, notify)
-    index = _current(mirror, library)
+        if (index := _current(mirror, Index)) is None:
+            _build(mirror, Index, notify)
+            index = _current(mirror, Index)
     if index is None:
         raise OSError(f"the index in {mirror.folder} is not as it was written")
     return index
-
-
-def candidates(index: Any, mirror: Mirror, unit: NDArray[np.float64], count: int) -> NDArray[Any]:
-    """Rows of the mirror that may be the nearest to a vector, [at most count], in no order."""
-    index.expansion_search = max(EXPANSION_SEARCH, count)
-    found = index.search(unit.astype(np.float32), min(count, len(mirror.rows)), threads=1)
-    ids = np.asarray(found.keys, np.int64)
-    places: NDArray[Any] = np.searchsorted(mirror.rows["id"], ids)  # ids ascend
-    return places
 
 
 def index_bytes(folder: Path) -> int:
@@ -83,13 +132,10 @@ def drop_stale(mirror: Mirror) -> None:
             (mirror.folder / name).unlink(missing_ok=True)
 
 
-def require() -> Any:
-    """The library's class of indexes. Raises MissingExtra without it."""
-    try:
-        from usearch.index import Index
-    except ImportError as error:
-        raise MissingExtra("search --approximate", "search") from error
-    return Index
+def require() -> None:
+    """Raises MissingExtra without the library, which is not loaded."""
+    if importlib.util.find_spec("usearch") is None:
+        raise MissingExtra("search --approximate", "search")
 
 
 def _stamps(rows: NDArray[Any]) -> NDArray[Any]:
@@ -172,3 +218,7 @@ def _old(mirror: Mirror, library: Any, now: NDArray[Any]) -> tuple[Any, NDArray[
         expansion_add=EXPANSION_ADD,
     )
     return index, np.empty(0, STAMP)
+
+
+if __name__ == "__main__":
+    main()

@@ -152,7 +152,7 @@ def _by_index(
     """As `nearest`; None, said, where the exact way has to do."""
     import numpy as np
 
-    from imgrank.vector_index import candidates, open_index, require
+    from imgrank.vector_index import candidates, require
 
     require()
     state = store.array_state(source, FEATURE)
@@ -172,13 +172,12 @@ def _by_index(
             "as fast as approximate"
         )
         return None
+    unit = _unit(query)
     try:
-        index = open_index(mirror, notify)
+        rows = np.unique(candidates(mirror, unit, wanted, notify))
     except OSError as error:
         notify(f"exact: the index cannot be used ({error.strerror or error})")
         return None
-    unit = _unit(query)
-    rows = np.unique(candidates(index, mirror, unit, wanted))
     there = np.flatnonzero(np.isin(places, rows))
     if len(there) < min(k, int((places >= 0).sum())):
         notify(f"exact: among the nearest {wanted:,} too few are of these {different:,} pictures")

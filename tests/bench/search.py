@@ -203,7 +203,9 @@ def compare(name: str, vectors: np.ndarray, queries: np.ndarray) -> None:
             order = np.argsort(-truth)
             for k in hits:
                 begun = time.perf_counter()
-                rows = vector_index.candidates(index, of, query, 2 * k + 32)
+                index.expansion_search = max(vector_index.EXPANSION_SEARCH, 2 * k + 32)
+                ids = index.search(query.astype(np.float32), 2 * k + 32, threads=1).keys
+                rows = np.asarray(ids, np.int64) - 1
                 index_s += [time.perf_counter() - begun] * (k == 100)
                 best = rows[np.argsort(-truth[rows])][:k]
                 hits[k].append(len(set(best.tolist()) & set(order[:k].tolist())) / k)
