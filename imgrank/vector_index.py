@@ -77,7 +77,8 @@ def candidates(
     ids = np.frombuffer(found, "<i8")
     have = mirror.rows["id"]  # ascending
     places = np.minimum(np.searchsorted(have, ids), len(have) - 1)
-    return places[have[places] == ids].astype(np.int64)
+    there: NDArray[np.int64] = places[have[places] == ids].astype(np.int64)
+    return there
 
 
 def main() -> None:
