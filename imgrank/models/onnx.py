@@ -194,9 +194,13 @@ class Engine:
 
     def encode(self, kind: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
         """`embedding` or `tokens` of texts; None if torch has to do it."""
-        if self._text is None:
-            self._text = self._opened("text", TextGraph)
-        return self._text.encode(kind, texts) if self._text else None
+        graph = self._text_graph()
+        return graph.encode(kind, texts) if graph else None
+
+    def token_ids(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
+        """What the text tower reads, [n, T], padded; None if torch has to do it."""
+        graph = self._text_graph()
+        return graph.tokenize(texts) if graph else None
 
     @property
     def note(self) -> str:
@@ -212,6 +216,11 @@ class Engine:
     def saw_text(self, backbone: Backbone) -> None:
         """To be told that torch had to load the text tower."""
         self._export("text", backbone, ())
+
+    def _text_graph(self) -> TextGraph | None:
+        if self._text is None:
+            self._text = self._opened("text", TextGraph)
+        return self._text
 
     def _export(
         self, tower: Tower, backbone: Backbone, pictures: Sequence[NDArray[np.uint8]]

@@ -161,6 +161,14 @@ class BackboneSource:
         """Prompts -> [n, T, Dt], after the final LayerNorm at all positions."""
         return self._texts("tokens", texts, lambda model, new: model.text_tokens(new))
 
+    def token_ids(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """What the text tower reads of texts, [n, T], padded to its context length T."""
+        engine = self.engine
+        if engine and (found := engine.token_ids(texts)) is not None:
+            return found
+        ids: NDArray[np.int64] = self.backbone.tokenize(texts).cpu().numpy()
+        return ids
+
     def _texts(
         self, kind: str, texts: Sequence[str], run: Callable[[Backbone, list[str]], Any]
     ) -> NDArray[np.float32]:

@@ -101,5 +101,5 @@ def _counted(source: BackboneSource, words: list[str]) -> int:
 
 
 def _ids(source: BackboneSource, words: list[str]) -> list[int]:
-    ids: list[int] = source.backbone.tokenize([" ".join(words)])[0].tolist()
+    ids: list[int] = source.token_ids([" ".join(words)])[0].tolist()
     return ids

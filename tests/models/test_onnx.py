@@ -167,6 +167,7 @@ from imgrank import api
 notices = []
 made = api.index(sys.argv[1], options=api.Options(notify=notices.append))
 rows = api.sort(sys.argv[1], sys.argv[2], options=api.Options(notify=notices.append))
+api.search(sys.argv[1], " ".join([sys.argv[2]] * 12), options=api.Options(notify=notices.append))
 print(made.computed, len(rows), [m for m in ("torch", "open_clip", "timm") if m in sys.modules])
 print(notices)
 """
@@ -188,6 +189,7 @@ def test_neither_new_pictures_nor_a_new_instruction_import_torch(cache: Path, ho
         env={**env, "IMGRANK_DEVICE": "cpu"},
     )
     assert out.stdout.splitlines()[0] == "3 3 []", out.stdout + out.stderr
+    assert "only the first 23 words of" in out.stdout  # a tokenizer counted them
 
 
 def test_a_source_with_tensors_of_its_own_stays_with_torch(tmp_path: Path) -> None:
