@@ -98,7 +98,7 @@ HOW = (
     ),
     click.option(
         "--top",
-        type=click.IntRange(4),
+        type=click.IntRange(2),
         default=400,
         show_default=True,
         help="K: how many of the best pictures are looked at.",
@@ -111,10 +111,18 @@ HOW = (
         help="Of these every so many-th is taken.",
     ),
     click.option(
-        "--rows", type=click.IntRange(2), default=5, show_default=True, help="Of a matrix."
+        "--rows",
+        type=click.IntRange(1),
+        default=5,
+        show_default=True,
+        help="Of a matrix; 1: the order of beauty alone.",
     ),
     click.option(
-        "--columns", type=click.IntRange(2), default=5, show_default=True, help="Of a matrix."
+        "--columns",
+        type=click.IntRange(1),
+        default=5,
+        show_default=True,
+        help="Of a matrix; 1: the order of relevance alone.",
     ),
     click.option(
         "--out",

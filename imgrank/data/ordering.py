@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgrank.errors import DataError
+from imgrank.errors import DataError, UsageError
 
 __all__ = ["Grid", "Matrix", "Numbers", "arrange", "best", "ensemble", "order_pairs"]
 
@@ -26,12 +26,20 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What a query gets: of its best `top` pictures every `stride`-th, rows x columns of them."""
+    """What a query gets: of its best `top` pictures every `stride`-th, rows x columns of them.
+
+    One row has the order of beauty alone, one column that of relevance alone (the paper's table 7).
+    Raises UsageError for a single picture, which is preferred to nothing.
+    """
 
     top: int = 400
     stride: int = 10
     rows: int = 5
     columns: int = 5
+
+    def __post_init__(self) -> None:
+        if self.cells < 2:
+            raise UsageError("a matrix of one picture holds no preference: more rows or columns.")
 
     @property
     def cells(self) -> int:
@@ -48,14 +56,17 @@ class Grid:
         """The grid for a pool of so many pictures: first the stride shrinks, then the matrix.
 
         The longer side shrinks first; of two equal ones the rows, so that more of beauty is left.
-        Raises DataError for fewer than 4 pictures, which have no rows and columns.
+        A side of 1 stays as it is. Raises DataError for fewer than 4 pictures, which have no rows
+        and columns; of a side of 1 for fewer than 2.
         """
         top = min(self.top, pictures)
         u, v = self.rows, self.columns
         while u * v > top and max(u, v) > 2:
             u, v = (u - 1, v) if u >= v else (u, v - 1)
         if u * v > top:
-            raise DataError(f"a pool of {pictures} pictures is too small: 4 are needed at least.")
+            raise DataError(
+                f"a pool of {pictures} pictures is too small: {u * v} are needed at least."
+            )
         return Grid(top, max(1, min(self.stride, top // (u * v))), u, v)
 
 

@@ -160,10 +160,12 @@ def _head(path: Path, texts: Sequence[str]) -> dict[str, Any]:
             f"{path} is of format {facts.get('format')}, and this version knows {FORMAT}. Upgrade "
             "imgrank, or make it again."
         )
-    for name, least in (("queries", 1), ("pictures", 4), ("rows", 2), ("columns", 2)):
+    for name, least in (("queries", 1), ("pictures", 2), ("rows", 1), ("columns", 1)):
         value = facts.get(name)
         if type(value) is not int or value < least:
             raise DataError(f"{path}, line 1: {name} is {value!r}, no number from {least} up.")
+    if facts["rows"] * facts["columns"] < 2:
+        raise DataError(f"{path}, line 1: a matrix of one picture holds no preference.")
     pool = facts.get("pool", [])
     if not isinstance(pool, list) or not all(
         isinstance(each, dict) and isinstance(each.get("name"), str) for each in pool

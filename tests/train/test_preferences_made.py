@@ -205,6 +205,19 @@ def test_an_interrupt_keeps_what_was_computed_and_leaves_no_file(
     assert run(*line).exit_code == 0
 
 
+@pytest.mark.parametrize("shape", [(1, 6), (6, 1)])
+def test_one_order_alone(run: Run, data: Path, tmp_path: Path, shape: tuple[int, int]) -> None:
+    """The paper's table 7: only the order of beauty, or only that of relevance."""
+    rows, columns = map(str, shape)
+    line = ("--pool", "flickr8k", "--pool", "oasis", "--root", data, "--query", "a dog")
+    done = run(*line, "--stride", "1", "--rows", rows, "--columns", columns, "--out", "p.jsonl")
+    assert done.exit_code == 0, done.output
+    found = read_preferences(tmp_path / "p.jsonl", data)
+    assert found.matrix.shape == (1, *shape)
+    matrix, _, _ = slowly(data, "a dog", 1, *shape)
+    assert np.array(found.keys, dtype=object)[found.matrix[0]].tolist() == matrix
+
+
 def test_what_is_refused(run: Run, data: Path, tmp_path: Path) -> None:
     folder = picture(tmp_path / "mine" / "a.png", 1).parent
     (tmp_path / "there.jsonl").write_text("mine")
