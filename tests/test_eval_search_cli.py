@@ -19,6 +19,7 @@ from imgrank import score, search
 from imgrank.data.oasis import parts_of
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
+WEIGHTS = Path(__file__).parents[1] / "imgrank" / "weights"
 COLOURS = ("red", "green", "blue", "yellow", "black", "white", "orange", "purple", "pink", "grey")
 K = 3
 
@@ -236,7 +237,9 @@ def test_a_model_without_words(run: Run, sets: Path) -> None:
 
 def test_figures_are_recorded_beside_the_backbone_s(run: Run, sets: Path, tmp_path: Path) -> None:
     after = search_checkpoint(tmp_path / "after")
-    models = ("--model", "tiny", "--model", after, "--write", "-f", "json")
+    beautiful = WEIGHTS / "tiny-l2r-aesthetic"
+    models = ("--model", "tiny", "--model", after, "--write", "-f", "json", "--partial")
+    models += ("--rerank", beautiful)
     table = found(beauty(run, sets, *models))
     rows = json.loads((after / "config.json").read_text())["measured"]
     assert [row["data"] for row in rows] == [
@@ -250,8 +253,8 @@ def test_figures_are_recorded_beside_the_backbone_s(run: Run, sets: Path, tmp_pa
     assert row["human@3_before"] == before["value"]
     assert (row["human@3_gain"], row["human@3_gain_interval"]) == (gain["value"], gain["interval"])
     assert row["by"] == (
-        "imgrank eval --data beauty-search --root DATA --model tiny --model after --top 3 "
-        "--rounds 20 --pool captions --pool oasis"
+        "imgrank eval --data beauty-search --root DATA --model tiny --model after --partial "
+        "--top 3 --rerank tiny-l2r-aesthetic --rounds 20 --pool captions --pool oasis"
     )
     assert f"| human@3 | {before['value']:.3f} |" in (after / "README.md").read_text()
     found(run("--data", "captions", "--root", sets, "--model", after, "--write", "-f", "json"))

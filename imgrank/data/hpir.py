@@ -152,7 +152,7 @@ def _golden(where: str, aspect: Any) -> Golden:
         if given is None:
             raise DataError(f"{where} has neither 'human labels' nor a 'golden label'.")
         return given
-    if not isinstance(votes, list) or not votes or not set(votes) <= set(get_args(Group)):
+    if not isinstance(votes, list) or not votes or any(v not in get_args(Group) for v in votes):
         raise DataError(f"{where}: 'human labels' is no list of A and B.")
     a, b = votes.count("A"), votes.count("B")
     label: Group = "A" if a >= b else "B"

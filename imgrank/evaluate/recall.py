@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from imgrank.data.ordering import ensemble
 from imgrank.evaluate.resampling import Drawn
 
 __all__ = ["Brought", "Nearest", "Round", "looked_at", "nearest", "over_clusters", "re_ranked"]
@@ -71,11 +72,11 @@ def re_ranked(
     """Each query's `first` pictures by z(cosine) + weight z(score), the others after them.
 
     scores: [N], of a re-ranker.   own: as for `nearest`.   first: at most m counts.
-    z: over these pictures, with the population deviation; of a constant column 0.
+    z: over these pictures (`ensemble`, the one that preferences may be made with).
     """
     some = one.order[:, :first]
-    value = _standardised(one.cosines[:, :first].astype(np.float64))
-    again = np.argsort(-(value + weight * _standardised(scores[some])), axis=1, kind="stable")
+    value = ensemble(one.cosines[:, :first].astype(np.float64), scores[some], weight)
+    again = np.argsort(-value, axis=1, kind="stable")
     order, near = (
         np.concatenate(
             [np.take_along_axis(each[:, :first], again, axis=1), each[:, first:]], axis=1
@@ -194,10 +195,3 @@ def over_clusters(values: Floats, clusters: Places, drawn: Drawn) -> Floats:
     count = drawn @ np.bincount(clusters, minlength=n).astype(np.float64)
     with np.errstate(invalid="ignore"):
         return np.asarray(total / count, np.float64)
-
-
-def _standardised(values: Floats) -> Floats:
-    """[Q, K] -> each row to mean 0 and deviation 1; a constant row to 0."""
-    centred = values - values.mean(axis=1, keepdims=True)
-    deviation = values.std(axis=1, keepdims=True)
-    return np.where(deviation > 0, centred / np.where(deviation > 0, deviation, 1), 0.0)

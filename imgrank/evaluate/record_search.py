@@ -79,9 +79,10 @@ def _command(asked: Asked, name: str) -> str:
     """The line that measures the same again, without paths of this machine."""
     words = ["imgrank", "eval", "--data", asked.data, "--root", "DATA"]
     for model in asked.models[:-1]:
-        words += ["--model", str(model).rstrip("/").rpartition("/")[2]]
+        words += ["--model", _placeless(model)]
     words += ["--model", name]
     words += ["--part", asked.part] if asked.part != "test" else []
+    words += ["--partial"] * asked.partial
     usual = Asked(asked.data, asked.root)
     for flag, field in (
         ("--top", "top"),
@@ -92,9 +93,14 @@ def _command(asked: Asked, name: str) -> str:
         ("--seed", "seed"),
     ):
         value = getattr(asked, field)
-        words += [flag, str(value)] if value != getattr(usual, field) else []
+        words += [flag, _placeless(value)] if value != getattr(usual, field) else []
     for pool in asked.pool:
-        words += ["--pool", str(pool).rstrip("/").rpartition("/")[2]]
+        words += ["--pool", _placeless(pool)]
     for template in asked.templates:
         words += ["--template", template]
     return shlex.join(words)
+
+
+def _placeless(value: object) -> str:
+    """A name as it is, of a path its last part."""
+    return str(value).rstrip("/").rpartition("/")[2]

@@ -87,6 +87,7 @@ def test_tied_votes_have_no_weight_and_contradict_no_label(folder: Path) -> None
         ({"query": " "}, "query 1: no query"),
         ({"A": []}, "A is no list of pictures"),
         ({"Accuracy": {"human labels": ["A", "C"]}}, "Accuracy: 'human labels' is no list of A"),
+        ({"Accuracy": {"human labels": [["A"]]}}, "Accuracy: 'human labels' is no list of A"),
         ({"Accuracy": {}}, "Accuracy has neither 'human labels' nor a 'golden label'"),
         ({"Accuracy": {"golden label": {"label": "C"}}}, "the golden label is 'C'"),
         ({"Accuracy": {"golden label": {"label": "A", "confidence": 2}}}, "the confidence is 2"),
