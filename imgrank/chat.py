@@ -15,6 +15,7 @@ import re
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -34,6 +35,8 @@ TRIES = 3
 """How often a question is asked until its answer can be used."""
 LONGEST = 100_000
 """Characters of an answer with its thoughts."""
+SHORTEST_SECRET = 8
+"""Characters of a key that is struck out of what a server says."""
 _THOUGHT = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _THOUGHT_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 
@@ -63,8 +66,14 @@ class Endpoint:
         return f"{self.model} at {self.url}"
 
     def without_key(self, text: str) -> str:
-        """The text with the key struck out: a server may repeat what it was shown."""
-        return text.replace(self.key, "[key]") if self.key else text
+        """The text with the key struck out: a server may repeat what it was shown.
+
+        Not where it is as short as what servers that want any key are given ("x", "1", "ollama"):
+        that is no secret, and may well be part of an answer.
+        """
+        if self.key is None or len(self.key) < SHORTEST_SECRET:
+            return text
+        return text.replace(self.key, "[key]")
 
     def quoted(self, text: str) -> str:
         """What a server says, for a message: one line of at most 200 characters, no key."""
@@ -300,4 +309,9 @@ def _origin(url: str) -> tuple[str, str | None, int]:
 
 def _is_here(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name, even one such as 127.0.0.1.example
+        return False

@@ -181,6 +181,12 @@ def test_an_echo_of_the_key_is_struck_out(server: ChatServer) -> None:
     assert ask(server) == "you sent [key]"
 
 
+def test_a_key_that_any_server_is_given_is_no_secret(server: ChatServer) -> None:
+    """Else the key "1" would turn the verdict {"choice": 1} into nonsense."""
+    server.replies = [said('{"choice": 1}')]
+    assert ask(server, key="1") == '{"choice": 1}'
+
+
 # ---- trouble -------------------------------------------------------------------------------------
 
 
