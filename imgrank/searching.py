@@ -29,7 +29,7 @@ from imgrank.rankers.prompts import PromptRanker
 from imgrank.rankers.words import load_words, words_read
 from imgrank.reranking import reranker
 from imgrank.results.ranking import Column, Row, Top, parse_top
-from imgrank.results.retrieved import Asked, by_both, by_cosine
+from imgrank.results.retrieved import DECIMALS, Asked, by_both, by_cosine
 from imgrank.saying import announced, lacking, nothing
 from imgrank.settings import load_settings
 from imgrank.terms import Term, spelled, terms_of
@@ -170,6 +170,9 @@ class _Search:
             if not near.paths:
                 raise NothingReadable(nothing(skips))
             rows = by_cosine(near.paths, near.cosines, top=first, minimum=minimum, of=near.of)
+            if not rows:
+                best = round(float(near.cosines.max()), DECIMALS)
+                options.notify(f"  no picture reaches {minimum:g}; the nearest has {best:g}")
             found = Found(rows, [column], skips, near.computed, near.known, self.asked)
             if self.job is not None:
                 found = self._second(found, self.job, limit, files, store)

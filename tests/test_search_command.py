@@ -77,6 +77,8 @@ def test_paths_then_maybe_a_query(
         (["photos", "a cat", "--top", "no"], "--top"),
         (["photos", "a cat", "--rerank-first", "3"], "--rerank-first is for --rerank"),
         (["photos", "a cat", "--rerank-weight", "1.25"], "--rerank-weight is for --rerank"),
+        (["photos", "a cat", "--llm", "http://localhost:1/v1"], "--llm is for --rephrase."),
+        (["photos", "a cat", "--words", "9"], "--words is for --rephrase."),
         (["photos", "a cat", "--like", "photos"], "--like photos is a folder"),
         (["photos", "a cat", "--dry-run"], "--dry-run needs something to try"),
     ],

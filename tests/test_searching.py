@@ -182,7 +182,9 @@ def test_top_and_minimum(photos: Path) -> None:
         "cat-at-night.png",
         "leash.png",
     ]
-    assert len(search(photos, "a cat", minimum=1.1)) == 0
+    heard: list[str] = []
+    assert len(search(photos, "a cat", minimum=1.1, options=Options(notify=heard.append))) == 0
+    assert heard[1] == "  no picture reaches 1.1; the nearest has 1"
     remember({str(photos / f"{i}.png"): [1, i, 0] for i in range(30)}, {})
     assert len(search(photos, "a cat")) == 20
     assert len(search(photos, "a cat", top=None)) == 35
@@ -250,7 +252,7 @@ def test_an_approximate_answer_says_where_it_is_exact(photos: Path, top: int | s
 def test_an_approximate_answer_without_the_extra(
     photos: Path, opened: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    monkeypatch.setitem(sys.modules, "usearch", None)
     (photos / "new.png").touch()
     with pytest.raises(MissingExtra, match=r"pip install 'imgrank\[search\]'"):
         search(photos, "a cat", approximate=True)

@@ -106,6 +106,8 @@ def judge(
     With --rephrase A is asked with the rephrased queries, and B with the queries as they stand.
     """
     wanted = _criteria(criteria)
+    if given["rephrase"] is None:
+        shared.refuse_without("--rephrase", "words", "plain_if_failed")
     if against is None and given["rephrase"] is None:
         raise UsageError("with what is A to be compared? --against MODEL, or --rephrase METHOD.")
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:

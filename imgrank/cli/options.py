@@ -36,6 +36,18 @@ def stack(command: Command, *options: Callable[[Command], Command]) -> Command:
     return command
 
 
+def refuse_without(option: str, *names: str) -> None:
+    """Raises UsageError for an option on the command line that counts with another one alone,
+    which is not there: what was asked for would be left out without a word.
+
+    names: of parameters, as the function of the command has them.
+    """
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')} is for {option}.")
+
+
 def scan_options(command: Command) -> Command:
     """Which pictures: hidden ones, exclusions, NUL-separated lists, strictness."""
     return stack(

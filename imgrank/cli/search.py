@@ -126,7 +126,10 @@ def search(
     from imgrank.results import output as writer
 
     after = After.of(given)
-    _check_rerank(rerank)
+    if rerank is None:
+        shared.refuse_without("--rerank", "rerank_first", "rerank_weight")
+    if given["rephrase"] is None:
+        shared.refuse_without("--rephrase", "words", "llm", "llm_model", "plain_if_failed")
     paths, query = split(arguments, optional=bool(like or plus))
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
         named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
@@ -213,13 +216,3 @@ def _rephrased(
     settings = options.settings or load_settings()
     text = rephrased(given, query, settings, options.notify)
     return (None, "") if text == query else (text, rephrased_by(given, settings))
-
-
-def _check_rerank(rerank: str | None) -> None:
-    """Raises UsageError for an option of the second stage where there is none."""
-    if rerank is not None:
-        return
-    ctx = click.get_current_context()
-    for name in ("rerank_first", "rerank_weight"):
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"--{name.replace('_', '-')} is for --rerank.")

@@ -194,6 +194,7 @@ def test_the_judge_from_the_first_question_to_the_last_figure(
         ((), 2, "with what is A to be compared? --against MODEL, or --rephrase METHOD."),
         (("--against", "tiny"), 2, "A and B are both tiny, so there is nothing to compare"),
         (("--against", "no-such-model"), 3, "no-such-model"),
+        (("--against", "x", "--plain-if-failed"), 2, "--plain-if-failed is for --rephrase."),
         (("--rephrase", "repeat", "--criteria", "beauty"), 2, "there is no criterion 'beauty'"),
         (("--rephrase", "repeat", "--queries", "none.txt"), 3, "none.txt"),
         (("--rephrase", "repeat", "--queries", "empty.txt"), 3, "holds no query"),
