@@ -1,12 +1,12 @@
 """Align a CLIP model's search with what people find beautiful: ranked DPO on both towers.
 
-Paper: Liu et al., "Align vision models with human aesthetics in retrieval" (003), sections 2.1,
-2.3, 4.1 and appendix B. As in the paper: for each query a matrix of pictures (D_po, `imgrank data
-preferences`), whose rows are in order of beauty and columns in order of meaning, gives 100 pairs;
-the ORIGINAL query is encoded, not the rephrased one that found the pictures; the loss is ranked DPO
-(or RRHF, ranked IPO) plus w_pt times the contrastive loss of captions, a stream of its own. AdamW,
-128 queries a step, 200 warm-up steps, then half a cosine, layer-wise decay of the learning rate in
-both towers, no augmentation.
+Paper: Zhang, Wei, Xing et al., "Aligning Vision Models with Human Aesthetics in Retrieval:
+Benchmarks and Algorithms" (NeurIPS 2024; 003), sections 2.1, 2.3, 4.1 and appendix B. As in the
+paper: for each query a matrix of pictures (D_po, `imgrank data preferences`), whose rows are in
+order of beauty and columns in order of meaning, gives 100 pairs; the ORIGINAL query is encoded, not
+the rephrased one that found the pictures; the loss is ranked DPO (or RRHF, ranked IPO) plus w_pt
+times the contrastive loss of captions, a stream of its own. AdamW, 128 queries a step, 200 warm-up
+steps, then half a cosine, layer-wise decay of the learning rate in both towers, no augmentation.
 What we changed and why:
 * a cosine may be zero or below and then has no logarithm, so what stands for pi is a choice
   (`policy`); more than 5 % clamped cosines are a failure, as is a DPO loss that stays above .69;
@@ -49,6 +49,7 @@ from imgrank.train.layer_decay import groups
 from imgrank.train.processes import ALONE, Processes, join
 from imgrank.train.retrieval_data import (
     Problem,
+    check_source,
     draw_captions,
     draw_queries,
     problem_of,
@@ -265,6 +266,7 @@ def run(
     report(processes.about)
     options = ReadOptions(partial=partial, report=report)
     wanted = read_preferences(preferences, root)
+    check_source(wanted, tower.spec, preferences, report)
     captioned = [read_captioned(name, root, options) for name in captions]
     source = source_of(wanted, captioned)
     config = replace(trained_on(config, source.data), backbone=tower.name)

@@ -7,10 +7,11 @@ each and P pairs; a batch of B queries has U distinct pictures; C captioned pict
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ __all__ = [
     "Batch",
     "Problem",
     "batch_of",
+    "check_source",
     "draw_captions",
     "draw_queries",
     "problem_of",
@@ -38,6 +40,7 @@ __all__ = [
 Rows = npt.NDArray[np.intp]
 AT_ONCE = 64  # pictures or queries, where no gradient is wanted
 QUERIES, CAPTIONS, HELD_OUT = 0, 1, 2  # streams of random numbers
+MOST_WATCHED = 512  # queries; of the paper's 80,000 a twentieth would take longer than the training
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,37 @@ class Batch:
     own: Tensor
 
 
+def check_source(
+    preferences: Preferences, backbone: BackboneSpec, file: Path, report: Callable[[str], None]
+) -> None:
+    """Whether this backbone may learn from these preferences, as far as their first line tells.
+
+    report: hears that another model looked their pictures up.
+    Raises DataError for pictures that are kept for measuring.
+    """
+    pool = preferences.facts.get("pool", ())
+    kept = [f"the {each['part']} part of {each['name']}" for each in pool if _measured_on(each)]
+    if kept:
+        raise DataError(
+            f"{file} has {' and '.join(kept)}, on which models are measured: they would have seen "
+            "it. Make the file again with --part train."
+        )
+    model = preferences.facts.get("model")
+    digest = model.get("digest") if isinstance(model, Mapping) else None
+    if isinstance(model, Mapping) and digest is not None:
+        own = f"sha256:{backbone.identity}"
+        if digest != own or model.get("checkpoint") is not None:
+            report(
+                f"{file} was made with {model.get('name')}, and {backbone.name} is trained, whose "
+                "own searches bring up other pictures: `imgrank data preferences --model "
+                f"{backbone.name}` makes preferences of these"
+            )
+
+
+def _measured_on(each: Mapping[str, Any]) -> bool:
+    return each.get("part") in ("validation", "test")
+
+
 def problem_of(
     config: Config,
     preferences: Preferences,
@@ -101,7 +135,7 @@ def problem_of(
         raise DataError("the captioned sets have no two pictures in their training part.")
     keys = sorted(paths)
     row_of = {key: row for row, key in enumerate(keys)}
-    held = int(config.held_out * len(preferences))
+    held = min(int(config.held_out * len(preferences)), MOST_WATCHED)
     order = np.random.default_rng((config.seed, HELD_OUT)).permutation(len(preferences))
     ends = np.cumsum([len(preferences), *(len(texts) for _, texts in told)])
     return Problem(

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "failure", "kept_reference", "too_many_clamped", "write_results"]
 
-REFERENCE = "reference.npy"
 NOT_LEARNT = 0.69  # log 2 = .693 is a DPO loss that has learnt nothing
 Report = Callable[[str], None]
 

@@ -68,7 +68,7 @@ class Config:
     clip: float = 3.0  # largest norm of the gradient
     average: float = 0.0  # decay of averaged weights, which are what is kept; 0: none
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of all but the losses
-    held_out: float = 0.05  # share of the queries that are only watched
+    held_out: float = 0.05  # share of the queries that are only watched, 512 at most
     most_clamped: float = 0.05  # a larger share of clamped cosines is a failure
     seed: int = 0
     evaluate_every: int = 50  # steps

@@ -15,11 +15,17 @@ from toy_retrieval import CONFIG, PICTURES, QUERIES, make_data, model_folder
 
 from imgrank.data.captions import read_captioned
 from imgrank.data.preferences import order_pairs, read_preferences
-from imgrank.errors import UsageError
+from imgrank.errors import DataError, UsageError
 from imgrank.models.spec import read_spec
 from imgrank.rankers.source import BackboneSource
 from imgrank.train.recipe_file import UNKNOWN_LICENCE
-from imgrank.train.retrieval_data import Problem, draw_captions, draw_queries, problem_of
+from imgrank.train.retrieval_data import (
+    Problem,
+    check_source,
+    draw_captions,
+    draw_queries,
+    problem_of,
+)
 from imgrank.train.retrieval_recipe import Config, load_recipe, override, trained_on
 
 
@@ -158,6 +164,39 @@ def test_pictures_are_seen_as_a_search_sees_them(problem: Problem, vit: Path) ->
     path = problem.pictures.paths[3]
     assert np.array_equal(problem.pictures.pixels(3, 32), source.prepare(path.read_bytes()))
     assert problem.pictures.keys[3].endswith("|shortest-bicubic-0")  # arrays are kept by this
+
+
+def test_what_is_measured_on_is_not_trained_on(root: Path, vit: Path) -> None:
+    found = read_preferences(root / "preferences.jsonl")
+    pool = [{"name": "coco", "part": "train"}, {"name": "oasis", "part": "test"}]
+    other = replace(found, facts={**found.facts, "pool": pool})
+    with pytest.raises(DataError, match="has the test part of oasis, on which models are measured"):
+        check_source(other, read_spec(vit), root / "preferences.jsonl", lambda line: None)
+
+
+def test_another_model_s_searches_are_told_of(root: Path, vit: Path) -> None:
+    found, spec = read_preferences(root / "preferences.jsonl"), read_spec(vit)
+    own = {"name": "random", "digest": f"sha256:{spec.identity}", "checkpoint": None}
+    for model, told in (
+        (own, []),
+        ({**own, "name": "tiny", "digest": "sha256:0"}, ["made with tiny, and random is trained"]),
+        ({**own, "name": "tuned", "checkpoint": "sha256:1"}, ["made with tuned, and random is"]),
+    ):
+        said: list[str] = []
+        other = replace(found, facts={**found.facts, "model": model})
+        check_source(other, spec, Path("p.jsonl"), said.append)
+        assert len(said) == len(told)
+        assert all(want in line for want, line in zip(told, said, strict=True))
+
+
+def test_few_of_many_queries_are_watched(
+    root: Path, vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgrank.train.retrieval_data.MOST_WATCHED", 3)
+    found = read_preferences(root / "preferences.jsonl", root)
+    config = replace(CONFIG, held_out=0.5)
+    few = problem_of(config, found, [], read_spec(vit), torch.device("cpu"))
+    assert (len(few.watched), len(few.trained)) == (3, QUERIES - 3)
 
 
 def test_the_digest_of_a_problem(problem: Problem) -> None:
