@@ -39,7 +39,7 @@ from imgrank.errors import UsageError
 from imgrank.models import towers
 from imgrank.models.towers import statistics_token
 
-__all__ = ["Part", "Split", "split"]
+__all__ = ["Part", "Split", "parameters_of", "split"]
 
 Part = Literal["frozen", "head", "last", "full"]
 Arrays = Mapping[str, Tensor]
@@ -60,19 +60,24 @@ class Split:
     @property
     def names(self) -> dict[str, nn.Parameter]:
         """Every parameter behind the cut by its name in the OpenCLIP model."""
-        found: dict[str, nn.Parameter] = {}
-        for start, part in self.behind.items():
-            if isinstance(part, nn.Parameter):
-                found[start] = part
-            else:
-                found |= {f"{start}.{name}": value for name, value in part.named_parameters()}
-        return found
+        return parameters_of(self.behind)
 
     def before(self, visual: nn.Module) -> dict[str, Tensor]:
         """Every tensor of the tower that lies before the cut, by its name in the OpenCLIP model."""
         starts = tuple(f"{name}." for name in self.behind)
         own = {f"visual.{name}": value for name, value in visual.state_dict().items()}
         return {n: v for n, v in own.items() if not f"{n}.".startswith(starts)}
+
+
+def parameters_of(behind: Mapping[str, nn.Module | nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Every parameter of these parts; parts and parameters by their names in the OpenCLIP model."""
+    found: dict[str, nn.Parameter] = {}
+    for start, part in behind.items():
+        if isinstance(part, nn.Parameter):
+            found[start] = part
+        else:
+            found |= {f"{start}.{name}": value for name, value in part.named_parameters()}
+    return found
 
 
 def split(visual: nn.Module, part: Part, statistics: Sequence[int] = (), layers: int = 1) -> Split:

@@ -29,6 +29,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from imgrank.errors import UsageError
+from imgrank.models.stages import parameters_of
 from imgrank.models.towers import text_embeddings
 
 __all__ = ["TextPart", "TextSplit", "split_text"]
@@ -54,13 +55,7 @@ class TextSplit:
     @property
     def names(self) -> dict[str, nn.Parameter]:
         """Every parameter behind the cut by its name in the OpenCLIP model."""
-        found: dict[str, nn.Parameter] = {}
-        for start, part in self.behind.items():
-            if isinstance(part, nn.Parameter):
-                found[start] = part
-            else:
-                found |= {f"{start}.{name}": value for name, value in part.named_parameters()}
-        return found
+        return parameters_of(self.behind)
 
 
 def split_text(model: Any, part: TextPart, layers: int = 1) -> TextSplit:

@@ -36,7 +36,7 @@ from imgrank.models.checkpoint import TOWER
 from imgrank.models.loading import load_tower
 from imgrank.models.stages import Part, Split, split
 
-__all__ = ["ImageSide", "ImageSideConfig", "image_side"]
+__all__ = ["ImageSide", "ImageSideConfig", "hold", "image_side"]
 
 Rows = npt.NDArray[np.intp] | Sequence[int]
 Mirror = npt.NDArray[np.bool_] | Sequence[bool]
@@ -61,6 +61,19 @@ class ImageSideConfig:
     layers: int = 1
 
 
+def hold(owner: nn.Module, behind: Mapping[str, nn.Module | nn.Parameter]) -> None:
+    """Make what lies behind a cut parameters of a module, to be trained.
+
+    behind: by names in the OpenCLIP model, whose dots a module cannot have.
+    """
+    for name, part in behind.items():
+        part.requires_grad_(True)
+        if isinstance(part, nn.Parameter):
+            owner.register_parameter(name.replace(".", "_"), part)
+        else:
+            owner.add_module(name.replace(".", "_"), part)
+
+
 class ImageSide(nn.Module):
     """Embeddings of a data set's pictures; its parameters and state are those that are trained.
 
@@ -79,12 +92,7 @@ class ImageSide(nn.Module):
         batch: rows -> what `cut.back` takes."""
         super().__init__()
         self.config, self.cut, self._batch = config, cut, batch
-        for name, part in cut.behind.items():
-            part.requires_grad_(True)
-            if isinstance(part, nn.Parameter):
-                self.register_parameter(name.replace(".", "_"), part)
-            else:
-                self.add_module(name.replace(".", "_"), part)
+        hold(self, cut.behind)
         self.dropout = nn.Dropout(config.dropout)
         self.statistics: nn.Linear | None = None
         if config.statistics:

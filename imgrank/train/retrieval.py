@@ -65,6 +65,7 @@ from imgrank.train.retrieval_model import (
     Figures,
     Model,
     cosines_of,
+    enough_memory,
     held_out,
     model_of,
     precision,
@@ -207,7 +208,8 @@ def train(
     log = JsonLines(out / LOG, first) if processes.first and first < config.steps else None
     with polite_stop() as stop:
         while learner.step < config.steps and not processes.any(stop.asked):
-            row = update(config, problem, learner, model, reference, processes)
+            with enough_memory(config):
+                row = update(config, problem, learner, model, reference, processes)
             with torch.no_grad():
                 model.logit_scale.clamp_(max=highest)
             learner.seconds = before + time.monotonic() - started

@@ -5,7 +5,8 @@ Shapes as in `retrieval_data.py`: B queries of a batch with n pictures each, of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from imgrank.errors import CheckpointError
 from imgrank.models.backbone import Backbone
 from imgrank.models.loading import load_tower
 from imgrank.models.text_stages import split_text
@@ -27,6 +29,7 @@ __all__ = [
     "Figures",
     "Model",
     "cosines_of",
+    "enough_memory",
     "held_out",
     "model_of",
     "precision",
@@ -69,6 +72,20 @@ def model_of(
 def precision(config: Config, device: torch.device) -> torch.autocast:
     kind = getattr(torch, config.precision)
     return torch.autocast(device.type, kind, enabled=config.precision != "float32")
+
+
+@contextmanager
+def enough_memory(config: Config) -> Iterator[None]:
+    """A device that is too small for a step is a CheckpointError that says what takes less."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        pieces = max(1, (config.at_once or config.batch) // 4)
+        raise CheckpointError(
+            "a step does not fit into the device's memory. Use another --out with --set "
+            f"at_once={pieces} (pictures that go through the image tower together, which changes "
+            f"no figure), then with --set captions={max(2, config.captions // 4)}."
+        ) from error
 
 
 def cosines_of(config: Config, model: Model, batch: Batch, processes: Processes = ALONE) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from imgrank.models.text_stages import TextSplit
+from imgrank.train.image_side import hold
 
 __all__ = ["TextSide"]
 
@@ -30,12 +31,7 @@ class TextSide(nn.Module):
         tokenize: texts -> ids [b, T] on the device."""
         super().__init__()
         self.cut = cut
-        for name, part in cut.behind.items():
-            part.requires_grad_(True)
-            if isinstance(part, nn.Parameter):
-                self.register_parameter(name.replace(".", "_"), part)
-            else:
-                self.add_module(name.replace(".", "_"), part)
+        hold(self, cut.behind)
         parts = [texts[n : n + AT_ONCE] for n in range(0, len(texts), AT_ONCE)]
         self._ids = torch.cat([tokenize(part).cpu() for part in parts])  # [N, T]
         self._device = tokenize([""]).device

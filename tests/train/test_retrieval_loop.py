@@ -197,6 +197,18 @@ def test_too_many_clamped_cosines_are_a_failure(root: Path, vit: Path, tmp_path:
     assert failure(replace(config, most_clamped=0.06), log) == ""
 
 
+def test_a_device_that_is_too_small(
+    root: Path, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(recipe, "update", update)
+    config = replace(CONFIG, at_once=256, captions=1024, image="head", text="projection")
+    with pytest.raises(CheckpointError, match=r"at_once=64 .*captions=256\."):
+        trained(root, vit, tmp_path, config)
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision(precision: Any, root: Path, vit: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, precision=precision, text="full", captions=20)
