@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,25 +54,30 @@ def candidates(
     The index is built or changed first where it has others. notify: hears when that takes long.
     Raises OSError where it cannot be written or another process is at it for long.
     """
-    command = [sys.executable, "-m", "imgrank.vector_index", str(mirror.folder), str(count)]
+    # -P: nothing is imported from the folder that one is in, which may hold anything.
+    command = [sys.executable, "-P", "-m", "imgrank.vector_index", str(mirror.folder), str(count)]
     package = str(Path(__file__).parents[1])
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
-    ) as child:
+    with (
+        ThreadPoolExecutor(1, "index") as reader,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+        ) as child,
+    ):
         assert child.stdin and child.stdout and child.stderr
         child.stdin.write(unit.astype("<f4").tobytes())
         child.stdin.close()
+        answer = reader.submit(child.stdout.read)  # a full pipe would hold both up
         last = ""
         for line in child.stderr:
             last = line.decode("utf-8", "replace").strip()
             if last.startswith(NOTICE):
                 notify(last.removeprefix(NOTICE))
-        found = child.stdout.read()
+        found = answer.result()
     if child.returncode:
         raise OSError(last or f"status {child.returncode}")
     ids = np.frombuffer(found, "<i8")

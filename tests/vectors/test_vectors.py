@@ -3,75 +3,21 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import command_line
+from made_embeddings import QUERY, SOURCE, WIDTH, ask, digest, digests, embedding, expected, keep
 
 import imgrank.mirror as mirror
-import imgrank.mirror_upkeep as mirror_upkeep
 import imgrank.vectors as vectors
-from imgrank.errors import MissingExtra
-from imgrank.images import ImageFile
-from imgrank.store.store import Batch, FeatureRow, FileRow, Store
-from imgrank.vectors import cosines, known, nearest
-
-WIDTH = 32
-SOURCE = "tiny:0123.1"
-QUERY = np.random.default_rng(7).standard_normal(WIDTH).astype(np.float32)
-
-
-def digest(number: int) -> bytes:
-    return hashlib.sha256(str(number).encode()).digest()
-
-
-def digests(*numbers: int) -> list[bytes]:
-    return [digest(n) for n in numbers]
-
-
-def embedding(number: int, take: int = 0) -> np.ndarray:
-    values = np.random.default_rng([number, take]).standard_normal(WIDTH)
-    return (values / np.linalg.norm(values)).astype(np.float16)
-
-
-def keep(store: Store, numbers: Sequence[int], *, take: int = 0, folder: str = "/p") -> None:
-    rows = []
-    for n in numbers:
-        rows.append(FeatureRow(digest(n), SOURCE, "statistics", np.zeros(3, np.float16)))
-        rows.append(FeatureRow(digest(n), SOURCE, "pooled", embedding(n, take)))
-    files = [FileRow(ImageFile(Path(f"{folder}/{n}.jpg"), n, n), digest(n)) for n in numbers]
-    store.put(Batch(files=files, features=rows))
-
-
-def expected(number: int, take: int = 0) -> float:
-    exact, query = embedding(number, take).astype(np.float64), QUERY.astype(np.float64)
-    return float(np.float32(exact @ query / np.linalg.norm(exact) / np.linalg.norm(query)))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "cache" / "imgrank.sqlite3") as store:
-        yield store
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of the mirrors, which are used however few pictures there are."""
-    monkeypatch.setattr(vectors, "FEW", 0)
-    monkeypatch.setattr(vectors, "_said", set())
-    return tmp_path / "cache" / "vectors"
-
-
-def ask(store: Store, folder: Path, *numbers: int, heard: list[str] | None = None) -> list[float]:
-    said = [] if heard is None else heard
-    return cosines(QUERY, digests(*numbers), SOURCE, store, folder, said.append).tolist()
+from imgrank.store.store import Batch, FeatureRow, Store
+from imgrank.vectors import cosines, known
 
 
 def files_of(folder: Path) -> tuple[Path, Path, Path]:
@@ -361,163 +307,6 @@ def test_several_processes_at_once(store: Store, folder: Path) -> None:
     numbers = [1000 * (i + 1) + j for i in range(3) for j in range(1, 60)]
     assert ask(store, folder, *numbers) == [expected(n) for n in numbers]
     files_of(folder)  # of one run
-
-
-# ---- the nearest, and the index ------------------------------------------------------------------
-
-
-def find(
-    store: Store, folder: Path, numbers: Sequence[int], k: int, heard: list[str] | None = None
-) -> tuple[list[int], list[float]]:
-    """Numbers and cosines; `heard`: approximate, and what was said."""
-    said = [] if heard is None else heard
-    places, values = nearest(
-        QUERY,
-        digests(*numbers),
-        k,
-        SOURCE,
-        store,
-        folder,
-        said.append,
-        approximate=heard is not None,
-    )
-    return [numbers[i] for i in places.tolist()], values.tolist()
-
-
-def best(numbers: Sequence[int], k: int) -> list[int]:
-    return sorted(numbers, key=lambda n: -expected(n))[:k]
-
-
-def test_the_nearest_of_all(store: Store, folder: Path) -> None:
-    keep(store, range(50))
-    found, values = find(store, folder, range(60), 7)
-    assert found == best(range(50), 7)
-    assert values == [expected(n) for n in found]
-    assert find(store, folder, range(48, 60), 7)[0] == best([48, 49], 2)
-    assert find(store, folder, range(50), 0) == ([], [])
-    twice = nearest(QUERY, digests(5, 8, 5, 5), 2, SOURCE, store, folder)[0].tolist()
-    assert twice == ([0, 2] if expected(5) > expected(8) else [1, 0])
-
-
-COUNT = 2000
-
-
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows an index had, each time it was written."""
-    pytest.importorskip("usearch", reason="the extra search is not installed")
-    import imgrank.vector_index as vector_index
-
-    counts: list[int] = []
-    real = vector_index.candidates
-
-    def spy(of: mirror.Mirror, unit: np.ndarray, count: int, notify: object) -> object:
-        graph = of.folder / vector_index.GRAPH
-        before = graph.stat().st_mtime_ns if graph.exists() else 0
-        found = real(of, unit, count, notify)  # type: ignore[arg-type]
-        if graph.stat().st_mtime_ns != before:
-            counts.append(len(of.rows))
-        return found
-
-    monkeypatch.setattr(vector_index, "candidates", spy)
-    return counts
-
-
-def test_the_index_is_built_once_and_follows_the_store(
-    store: Store, folder: Path, built: list[int]
-) -> None:
-    keep(store, range(COUNT))
-    heard: list[str] = []
-    for _ in range(2):
-        found, values = find(store, folder, range(COUNT), 5, heard)
-        assert found == best(range(COUNT), 5)
-        assert values == [expected(n) for n in found]
-    assert built == [COUNT]
-    keep(store, range(COUNT, COUNT + 100))
-    keep(store, [found[0]], take=3)  # moves away
-    again = find(store, folder, range(COUNT + 100), 5, heard)[0]
-    rest = [n for n in range(COUNT + 100) if n != found[0]]
-    assert [n for n in again if n != found[0]] == best(rest, 5)[: 5 - (found[0] in again)]
-    assert built == [COUNT, COUNT + 100]
-    assert heard == []
-
-
-def test_the_index_restricted_to_some_of_the_pictures(
-    store: Store, folder: Path, built: list[int]
-) -> None:
-    keep(store, range(COUNT))
-    heard: list[str] = []
-    some = list(range(0, COUNT, 2))
-    assert find(store, folder, some, 5, heard)[0] == best(some, 5)
-    assert heard == []
-    few = list(range(0, COUNT, 20))
-    assert find(store, folder, few, 5, heard)[0] == best(few, 5)
-    assert find(store, folder, range(COUNT), 500, heard)[0] == best(range(COUNT), 500)
-    assert len(heard) == 2
-    assert all(line.startswith("exact: ") for line in heard)
-
-
-def test_pruning_takes_an_index_away_that_has_what_is_gone(
-    store: Store, folder: Path, built: list[int], tmp_path: Path
-) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    keep(store, range(COUNT), folder=str(pictures))
-    find(store, folder, range(COUNT), 5, [])
-    (graph,) = folder.glob("*/index.usearch")
-    assert mirror_upkeep.prune(folder, store) == 0
-    assert graph.exists()
-    store.prune()  # no picture is there
-    keep(store, range(COUNT, COUNT + 5), folder=str(pictures))
-    assert mirror_upkeep.prune(folder, store) > COUNT * WIDTH * 2
-    assert not graph.exists()
-    assert ask(store, folder, COUNT + 1) == [expected(COUNT + 1)]
-    assert built == [COUNT]
-
-
-@pytest.mark.parametrize("damage", ["torn", "foreign", "gone", "no stamps"])
-def test_a_damaged_index_is_built_anew(
-    store: Store, folder: Path, built: list[int], damage: str
-) -> None:
-    keep(store, range(COUNT))
-    heard: list[str] = []
-    find(store, folder, range(COUNT), 5, heard)
-    (graph,) = folder.glob("*/index.usearch")
-    match damage:
-        case "torn":
-            graph.write_bytes(graph.read_bytes()[:5000])
-        case "foreign":
-            graph.write_bytes(b"something else" * 100)
-        case "gone":
-            graph.unlink()
-        case "no stamps":
-            graph.with_name("index.stamps").unlink()
-    assert find(store, folder, range(COUNT), 5, heard)[0] == best(range(COUNT), 5)
-    assert built == [COUNT, COUNT]
-
-
-def test_an_index_that_cannot_be_written_is_said_and_the_answer_exact(
-    store: Store, folder: Path, built: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import imgrank.vector_index as vector_index
-
-    def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(vector_index, "candidates", full)
-    keep(store, range(COUNT))
-    heard: list[str] = []
-    assert find(store, folder, range(COUNT), 5, heard)[0] == best(range(COUNT), 5)
-    assert heard == ["exact: the index cannot be used (No space left on device)"]
-
-
-def test_without_the_library_the_pip_line(
-    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    keep(store, range(10))
-    with pytest.raises(MissingExtra, match=r"pip install 'imgrank\[search\]'"):
-        find(store, folder, range(10), 5, [])
 
 
 # ---- imgrank cache -------------------------------------------------------------------------------
