@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import click
 
 from imgrank.cli import eval_search
 from imgrank.cli import options as shared
+from imgrank.cli.sheet import drawn, printed
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,33 +112,19 @@ def eval(
     `coco-captions` recall of captioned pictures; `classes` zero-shot accuracy on ROOT/CLASS/*.jpg;
     `hpir` the choice between two groups of pictures that people compared.
     """
-    drawn = {"scatter": scatter, "similarity": similarity}
-    eval_search.check(given["data"], {**given, **drawn})
+    pictures = {"scatter": scatter, "similarity": similarity}
+    eval_search.check(given["data"], {**given, **pictures})
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
-        if given["data"] in eval_search.MEASURES:
-            return eval_search.run(root, models, reporter, out, write, **given)
-        _, options = shared.build_options((), reporter, **given)
-        settings = options.settings
+        settings = shared.build_options((), reporter, **given)[1].settings
         assert settings is not None
+        if given["data"] in eval_search.MEASURES:
+            return eval_search.run(root, models, reporter, out, settings, write, **given)
         entry = _to_write(models, settings) if write else None
         plots = _plots("scatter", scatter, len(models))
         matrices = _plots("similarity", similarity, len(models))
-        from imgrank.evaluate.evaluation import Request, evaluate
+        from imgrank.evaluate.evaluation import evaluate
 
-        request = Request(
-            data=given["data"],
-            root=root or settings.data_dir,
-            models=models or (None,),
-            fold=given["fold"],
-            part=given["part"],
-            queries=given["queries"],
-            rounds=given["rounds"],
-            seed=given["seed"],
-            partial=given["partial"],
-            attributes=given["attributes"],
-            notify=reporter.notify,
-            progress=reporter.progress,
-        )
+        request = _request(models, root or settings.data_dir, reporter, given)
         found = evaluate(request, settings)
         reporter.stop()
         _draw(found, plots, matrices)
@@ -151,6 +137,27 @@ def eval(
         computed = sum(run.answers.computed for run in found.runs)
         known = sum(run.answers.known for run in found.runs)
         return reporter.finish(found.skips, computed=computed, known=known, strict=False)
+
+
+def _request(
+    models: Sequence[str], root: Path, reporter: shared.Reporter, given: Mapping[str, Any]
+) -> Request:
+    from imgrank.evaluate.evaluation import Request
+
+    return Request(
+        data=given["data"],
+        root=root,
+        models=tuple(models) or (None,),
+        fold=given["fold"],
+        part=given["part"],
+        queries=given["queries"],
+        rounds=given["rounds"],
+        seed=given["seed"],
+        partial=given["partial"],
+        attributes=given["attributes"],
+        notify=reporter.notify,
+        progress=reporter.progress,
+    )
 
 
 def _to_write(models: Sequence[str], settings: Settings) -> Entry:
@@ -211,27 +218,10 @@ def _rendered(table: Mapping[str, Any], format_: str) -> str:
 def _for_people(
     table: Mapping[str, Any], head: Sequence[str], body: Sequence[Sequence[str]], notes: list[str]
 ) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from imgrank.results.output import visible
-
     models = dict.fromkeys(model["model"] for model in table["models"])
     heading = f"{table['data']}, {table['part']} part, by {' and '.join(models)}"
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, title in enumerate(head):  # the first is the query
-        left = title in ("query", "model")
-        drawn.add_column(title, justify="left" if left else "right", no_wrap=number == 0)
-    for row in body:
-        drawn.add_row(*("\n".join(map(visible, cell.split("\n"))) for cell in row))
-    sink = io.StringIO()
-    console = Console(file=sink, markup=False, highlight=False)
-    console.print(visible(heading))
-    console.print(drawn)
-    for note in notes:
-        console.print(visible(note))
-    return sink.getvalue()
+    words = [n for n, title in enumerate(head) if title in ("query", "model")]
+    return printed([heading, drawn(head, body, left=words), *notes])  # the query first
 
 
 def _command(entry: Entry, request: Request) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgrank.cli import options as shared
+from imgrank.cli.sheet import drawn, printed
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from imgrank.models.registry import Entry
     from imgrank.settings import Settings
 
@@ -98,6 +100,7 @@ def run(
     models: Sequence[str],
     reporter: shared.Reporter,
     out: shared.Output,
+    settings: Settings,
     write: bool = False,
     **given: Any,
 ) -> int:
@@ -109,9 +112,6 @@ def run(
 
     from imgrank.evaluate.searched import Asked
 
-    _, options = shared.build_options((), reporter, **given)
-    settings = options.settings
-    assert settings is not None
     wanted = {
         field: given[name]
         for name, field in (
@@ -179,25 +179,9 @@ def _rendered(table: Mapping[str, Any], format_: str) -> str:
 
 
 def _for_people(table: Mapping[str, Any]) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from imgrank.evaluate import search_report
-    from imgrank.results.output import visible
 
-    sink = io.StringIO()
-    console = Console(file=sink, markup=False, highlight=False)
-    console.print(visible(search_report.heading(table)))
+    parts: list[str | Table] = [search_report.heading(table)]
     for title, head, body in search_report.sheets(table):
-        console.print()
-        console.print(visible(title))
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for number, name in enumerate(head):
-            drawn.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
-        for row in body:
-            drawn.add_row(*("\n".join(map(visible, cell.split("\n"))) for cell in row))
-        console.print(drawn)
-    for note in search_report.notes(table):
-        console.print(visible(note))
-    return sink.getvalue()
+        parts += ["", title, drawn(head, body, whole=range(1, len(head)))]
+    return printed([*parts, *search_report.notes(table)])

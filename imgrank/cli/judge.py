@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from imgrank.cli import options as shared
 from imgrank.cli.asking import agreed
 from imgrank.cli.llm import chat_from, llm_options, rephrased_all
+from imgrank.cli.sheet import drawn, printed
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -227,23 +227,7 @@ def _rendered(table: Mapping[str, Any], format_: str) -> str:
 
 
 def _for_people(table: Mapping[str, Any]) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from imgrank.evaluate import judge_report
-    from imgrank.results.output import visible
 
-    head, body = judge_report.cells(table)
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, title in enumerate(head):
-        drawn.add_column(title, justify="right" if number else "left", no_wrap=number == 0)
-    for row in body:
-        drawn.add_row(*row)
-    sink = io.StringIO()
-    console = Console(file=sink, markup=False, highlight=False)
-    console.print(visible(f"{table['a']} against {table['b']}, judged by {table['judge']}"))
-    console.print(drawn)
-    for note in judge_report.notes(table):
-        console.print(visible(note))
-    return sink.getvalue()
+    heading = f"{table['a']} against {table['b']}, judged by {table['judge']}"
+    return printed([heading, drawn(*judge_report.cells(table)), *judge_report.notes(table)])
