@@ -116,8 +116,9 @@ class Mirror:
         return not (self.rows["length"][nothing[empty]] > 0).any()
 
     def discard(self) -> None:
-        """Makes the next to open it build it anew."""
-        (self.folder / ABOUT).unlink(missing_ok=True)
+        """Makes the next to open it build it anew, where that can be."""
+        with contextlib.suppress(OSError):
+            (self.folder / ABOUT).unlink(missing_ok=True)
 
 
 def folder_of(root: Path, source: str) -> Path:

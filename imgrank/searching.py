@@ -185,8 +185,10 @@ class _Search:
         return self.words.source
 
     def _column(self) -> Column:
-        """What the cosines are of, as every output names it."""
-        called = self.asked.query if self.asked.query is not None else spelled(self.typed)
+        """What the cosines are of, as every output names it: cosines to other vectors have another
+        name, so that a gallery of several searches keeps them apart."""
+        query = self.asked.query
+        called = query if query is not None and len(self.typed) == 1 else spelled(self.typed)
         who, prompt = self.words, spelled(self.terms)
         return Column(called, None, "search", who.name, who.revision, prompt, "cosine")
 

@@ -142,7 +142,7 @@ def test_json_says_how_it_was_asked(photos: Path, run: Run) -> None:
         "weight": None,
     }
     (criterion,) = found["criteria"]
-    assert criterion["instruction"] == "a cat"
+    assert criterion["instruction"] == criterion["prompt"]
     assert criterion["prompt"] == "'a cat' - 0.5 'a leash' + 2 like photos/night.png"
     assert (criterion["method"], criterion["model"]) == ("search", "tiny")
     assert [skip["path"] for skip in found["skipped"]] == ["photos/broken.jpg"]
@@ -231,9 +231,36 @@ def test_what_is_really_asked_is_said(photos: Path, run: Run) -> None:
     assert said[:2] == ["'a cat' + 0.1 'a leash': search tiny", f"  asked as '{CATS}' (repeat)"]
     found = json.loads(result.stdout)
     assert found["images"][0]["path"] == "photos/night.png"
-    assert found["criteria"][0]["instruction"] == "a cat"
+    assert found["criteria"][0]["instruction"] == "'a cat' + 0.1 'a leash'"
     about = {key: found["search"][key] for key in ("query", "rephrased", "rephrased_by")}
     assert about == {"query": "a cat", "rephrased": CATS, "rephrased_by": "repeat"}
+
+
+def test_a_page_of_several_searches_mixes_no_cosines(
+    photos: Path, anything: Run, tmp_path: Path
+) -> None:
+    remember({}, {CATS: [0, 1, 0]})
+    ways = {
+        "plain": [],
+        "again": [],
+        "plus": ["--plus", "at night"],
+        "rephrased": ["--rephrase", "repeat"],
+    }
+    for name, way in ways.items():
+        anything("search", "photos", "a cat", *way, "-f", "json", "-o", f"{name}.json")
+    page = anything("gallery", *(f"{name}.json" for name in ways), "-o", "page.html")
+    assert page.exit_code == 0, page.stderr
+    written = Path("page.html").read_text()
+    start = written.index(">", written.index('id="data"')) + 1
+    criteria = json.loads(written[start : written.index("</script>", start)])["criteria"]
+    assert [(each["name"], each["model"]) for each in criteria] == [
+        ("a cat", "search tiny"),
+        ("'a cat' + 'at night'", "search tiny"),
+        (
+            f"a cat (search tiny, asked as '{CATS}')",
+            f"search tiny, asked as '{CATS}'",
+        ),
+    ]
 
 
 def test_nobody_is_asked_who_is_not_named(photos: Path, run: Run) -> None:

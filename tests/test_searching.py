@@ -78,7 +78,7 @@ def test_by_words(photos: Path, opened: list[Path]) -> None:
     (column,) = found.columns
     assert (column.instruction, column.method, column.model) == ("a cat", "search", "tiny")
     assert (column.prompt, column.unit, column.direction) == ("'a cat'", "cosine", "descending")
-    assert heard == ["'a cat': search tiny"]
+    assert heard[0] == "'a cat': search tiny"  # then where the model ran, if an earlier test had it
 
 
 def test_words_go_to_the_text_tower_as_they_stand(photos: Path) -> None:
@@ -101,7 +101,7 @@ def test_more_and_less_with_weights(photos: Path) -> None:
         abs=2e-6,
     )
     assert found.columns[0].prompt == "'a cat' + 0.5 'at night' - 0.3 'a leash'"
-    assert found.columns[0].instruction == "a cat"
+    assert found.columns[0].instruction == found.columns[0].prompt
     alone = search(photos, plus=["at night", "a cat=1.0"])
     assert alone.columns[0].instruction == "'at night' + 'a cat'"
     assert names(alone)[0] == "cat-at-night.png"
@@ -132,7 +132,7 @@ def test_a_file_of_the_very_name_goes_before_a_weight(photos: Path, tmp_path: Pa
 def test_rephrased_words_are_asked_in_place_of_the_query(photos: Path) -> None:
     found = search(photos, "a cat", minus="a leash", rephrased="at night", rephrased_by="k_list m")
     assert names(found)[0] == "night.png"
-    assert found.columns[0].instruction == "a cat"
+    assert found.columns[0].instruction == "'a cat' - 'a leash'"
     assert found.columns[0].prompt == "'at night' - 'a leash'"
     assert (found.asked.query, found.asked.rephrased, found.asked.by) == (
         "a cat",

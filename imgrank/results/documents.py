@@ -190,6 +190,8 @@ def _column(asked: JsonObject, order: _Direction | None) -> _Column:
     method, model = asked.text("method"), asked.text("model")
     by = method if model in ("", "-") else f"{method} {model}"
     name = asked.text("instruction") or "score"
+    if method == "search" and (prompt := asked.text("prompt")) not in (name, f"'{name.strip()}'"):
+        by += f", asked as {prompt}"  # rephrased: another vector, under the same name
     return _Column(Criterion(name, asked.text("unit"), direction, by, low, high), reference)
 
 
