@@ -32,7 +32,7 @@ def open_store(
     budget = settings.feature_budget
     with Store(settings.store_path, feature_budget=budget, notify=notify) as store:
         for source, engine in zip(backbones, engines, strict=True):
-            source.memory, source.engine = store, engine
+            source.memory, source.engine, source.used = store, engine, False
         try:
             yield store
         finally:

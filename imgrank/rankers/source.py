@@ -64,6 +64,7 @@ class BackboneSource:
     identity: of the image features.   text_identity: of what prompts give.
     memory: if set, what prompts gave is taken from there and kept there.
     engine: if set, runs what can be run without torch; never for a source with overrides.
+    used: whether the model ran since this was last set to False; a source outlives a call.
     """
 
     def __init__(
@@ -94,11 +95,14 @@ class BackboneSource:
         self.engine: Engine | None = None
         self._backbone: Backbone | None = None
         self._placed = self._ran = ""
+        self.used = False
         self._scale: float | None = None
 
     @property
     def device_note(self) -> str:
-        """Where the loaded model runs, in which precision, and why; "" if none was loaded."""
+        """Where the model ran, in which precision, and why; "" if it was not used."""
+        if not self.used:
+            return ""
         if self._ran:
             return self._ran
         precise = self._backbone.precision_note if self._backbone else ""
@@ -124,6 +128,7 @@ class BackboneSource:
     @property
     def backbone(self) -> Backbone:
         """The model, loaded at first use."""
+        self.used = True
         if self._backbone is None:
             from imgrank.models.backbone import Backbone
             from imgrank.models.checkpoint import load_overrides
@@ -145,7 +150,7 @@ class BackboneSource:
         """uint8 [S, S, 3] each -> features of each."""
         engine = self.engine
         if engine and (found := engine.image_features(prepared)) is not None:
-            self._ran = engine.note
+            self._ran, self.used = engine.note, True
             return list(found)
         self._ran = ""
         features = self.backbone.encode_images(prepared)
