@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgrank.cli import options as shared
-from imgrank.cli.llm import llm_options, rephrased_all
+from imgrank.cli.llm import llm_options, refuse_rephrasing, rephrased_all
 from imgrank.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -180,6 +180,8 @@ def preferences(
     query. It holds no path of this machine: training finds the pictures below its own --root, a
     folder of yours by its name.
     """
+    if given["rephrase"] is None:
+        refuse_rephrasing()
     with shared.Reporter(quiet) as reporter, shared.Output(out, "json") as target:
         made = _made(pools, root, part, given, reporter)
         reporter.stop()

@@ -11,7 +11,7 @@ import click
 
 from imgrank.cli import options as shared
 from imgrank.cli.asking import agreed
-from imgrank.cli.llm import chat_from, llm_options, rephrased_all
+from imgrank.cli.llm import chat_from, llm_options, refuse_rephrasing, rephrased_all
 from imgrank.cli.sheet import drawn, printed
 from imgrank.errors import UsageError
 
@@ -70,10 +70,7 @@ Examples:
 @click.option("-f", "--format", "format_", type=click.Choice(FORMATS), help="[table, or tsv]")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file.")
 @shared.scan_options
-@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.  [auto]")
-@click.option("--precision", metavar="PRECISION", help="Of the image model.  [auto]")
-@click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]")
-@click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
+@shared.run_options
 def judge(
     paths: tuple[str, ...],
     file: Path,
@@ -107,7 +104,7 @@ def judge(
     """
     wanted = _criteria(criteria)
     if given["rephrase"] is None:
-        shared.refuse_without("--rephrase", "words", "plain_if_failed")
+        refuse_rephrasing(endpoint=False)
     if against is None and given["rephrase"] is None:
         raise UsageError("with what is A to be compared? --against MODEL, or --rephrase METHOD.")
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgrank.cli.options import Command, stack
+from imgrank.cli.options import Command, refuse_without, stack
 from imgrank.errors import ChatError
 from imgrank.settings import Settings
 
@@ -28,6 +28,7 @@ __all__ = [
     "chat_from",
     "endpoint_options",
     "llm_options",
+    "refuse_rephrasing",
     "rephrased",
     "rephrased_all",
     "rephrased_by",
@@ -82,6 +83,16 @@ def llm_options(command: Command) -> Command:
             help="With --rephrase: warn and take the plain query where the endpoint fails.",
         ),
     )
+
+
+def refuse_rephrasing(*, endpoint: bool = True) -> None:
+    """For a command line without --rephrase: raises UsageError for what counts with it alone.
+
+    endpoint: whether --llm is among that.
+    """
+    refuse_without("--rephrase", "words", "plain_if_failed")
+    if endpoint:
+        refuse_without("--rephrase", "llm", "llm_model")
 
 
 def chat_from(given: Mapping[str, Any], settings: Settings, notify: Notify) -> Chat:

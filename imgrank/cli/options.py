@@ -75,6 +75,14 @@ def model_options(command: Command) -> Command:
             help="Who answers, instead of the router: a name or a folder, or, once it was pulled, "
             "hf:OWNER/REPOSITORY[@REVISION] or open_clip:ARCHITECTURE/TAG.",
         ),
+        run_options,
+    )
+
+
+def run_options(command: Command) -> Command:
+    """Where a model runs, and how."""
+    return stack(
+        command,
         click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.  [auto]"),
         click.option(
             "--precision",

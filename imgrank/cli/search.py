@@ -12,7 +12,7 @@ import click
 
 from imgrank.cli import options as shared
 from imgrank.cli.after import After, file_options, look_options
-from imgrank.cli.llm import llm_options, rephrased, rephrased_by
+from imgrank.cli.llm import llm_options, refuse_rephrasing, rephrased, rephrased_by
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,14 @@ Examples:
 @look_options
 @shared.output_options
 @shared.scan_options
-@shared.model_options
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Who turns words into a vector: a backbone or a model tuned for search, by name, folder "
+    "or, once it was pulled, hf:OWNER/REPOSITORY[@REVISION] or open_clip:ARCHITECTURE/TAG.  [your "
+    "default, else tiny]",
+)
+@shared.run_options
 def search(
     arguments: tuple[str, ...],
     like: tuple[str, ...],
@@ -129,7 +136,7 @@ def search(
     if rerank is None:
         shared.refuse_without("--rerank", "rerank_first", "rerank_weight")
     if given["rephrase"] is None:
-        shared.refuse_without("--rephrase", "words", "llm", "llm_model", "plain_if_failed")
+        refuse_rephrasing()
     paths, query = split(arguments, optional=bool(like or plus))
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
         named, options = shared.build_options(paths, reporter, leave_out=after.target, **given)
