@@ -11,7 +11,6 @@ from PIL import Image
 
 from imgrank.data import catalogue
 from imgrank.data.catalogue import RETRIEVAL
-from imgrank.data.labelled import About
 from imgrank.errors import UsageError
 
 
@@ -35,16 +34,6 @@ def flickr8k(home: Path) -> Path:
 
 
 # ---- list ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", RETRIEVAL)
-def test_what_is_told_of_each(name: str) -> None:
-    known = catalogue.about(name)
-    assert isinstance(known, About)
-    for field in ("title", "source", "layout", "split", "queries"):
-        text = getattr(known, field)
-        assert text == text.strip() != "", field
-    assert "http" not in known.source
 
 
 def test_what_to_type_next_for_a_set_with_captions(run: Run, flickr8k: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imgrank.data import catalogue
-from imgrank.data.catalogue import CATALOGUE
+from imgrank.data.catalogue import CATALOGUE, RETRIEVAL
 from imgrank.data.labelled import About, ReadOptions
 from imgrank.errors import DataError, UsageError
 
@@ -19,7 +19,7 @@ NAMES = sorted(CATALOGUE)
 PUBLISHED = [name for name in NAMES if not CATALOGUE[name].made]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *RETRIEVAL])
 def test_what_is_told_of_each(name: str) -> None:
     about = catalogue.about(name)
     assert isinstance(about, About)
