@@ -49,6 +49,8 @@ TOP = 20
 FIRST, WEIGHT = 100, 1.25
 """Of the second stage: how many pictures it orders anew; what its score counts (the paper's)."""
 
+LINE = 300  # characters of a query that are repeated to the user
+
 
 @dataclass(frozen=True, slots=True)
 class Found(Sequence[Row]):
@@ -195,7 +197,9 @@ class _Search:
     def _say(self) -> None:
         """What is asked of whom."""
         how = ", approximate" if self.asked.approximate else ""
-        self.options.notify(f"{spelled(self.typed)}: search {self.words.name}{how}")
+        what = spelled(self.typed)
+        what = what if len(what) <= LINE else f"{what[: LINE - 1]}…"
+        self.options.notify(f"{what}: search {self.words.name}{how}")
         if self.asked.rephrased is not None:
             by = f" ({self.asked.by})" if self.asked.by else ""
             self.options.notify(f"  asked as '{self.asked.rephrased}'{by}")

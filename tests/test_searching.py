@@ -452,7 +452,8 @@ def test_a_query_that_is_too_long_is_said_even_when_it_is_known(tmp_path: Path) 
     long = " ".join(["dog"] * 40)
     for _ in range(2):
         heard: list[str] = []
-        search(tmp_path, long, options=Options(notify=heard.append))
+        search(tmp_path, long * 3, options=Options(notify=heard.append))
+        assert heard[0] == f"'{(long * 3)[:298]}…: search tiny"
         assert (
             "  only the first 30 words of 'dog dog dog ...' count: tiny reads no more at once"
             in (heard)
