@@ -58,7 +58,8 @@ class Settings:
     iterm2, sixel or blocks.
     model: for what is neither measured nor trained for.  models: by task, before everything else.
     llm_url: an OpenAI-compatible chat endpoint, for --rephrase and `imgrank judge`; none is asked
-    that is not named. llm_model: the name it knows the model by.
+    that is not named.
+    llm_model: the name it knows the model by.
     llm_key: what the endpoint wants to see; it is shown to no other, see llm_key_for.
     llm_timeout: seconds to wait for an answer.
     llm_key_for: the llm_url that stands where llm_key does, in the environment or in config.toml:
