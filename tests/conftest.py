@@ -32,3 +32,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
     monkeypatch.setenv("IMGRANK_ENGINE", "torch")  # no test exports towers that does not ask for it
     return folder
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Paths of the pictures that were read from now on."""
+    import imgrank.pipeline as pipeline
+
+    read: list[Path] = []
+    real = pipeline.read_file
+    monkeypatch.setattr(pipeline, "read_file", lambda path: read.append(path) or real(path))
+    return read

@@ -189,7 +189,7 @@ def test_neither_new_pictures_nor_a_new_instruction_import_torch(cache: Path, ho
         env={**env, "IMGRANK_DEVICE": "cpu"},
     )
     assert out.stdout.splitlines()[0] == "3 3 []", out.stdout + out.stderr
-    assert "only the first 23 words of" in out.stdout  # a tokenizer counted them
+    assert "only the first 23 words of" in out.stdout
 
 
 def test_a_source_with_tensors_of_its_own_stays_with_torch(tmp_path: Path) -> None:
