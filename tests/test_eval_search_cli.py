@@ -207,6 +207,14 @@ def test_before_and_after(run: Run, sets: Path, tmp_path: Path) -> None:
     assert "of COCO it has seen nothing" not in shown.replace("\n", " ")  # no Flickr8k here
 
 
+def test_any_order_of_few_pictures_finds_them_all(run: Run, sets: Path) -> None:
+    pool = ("--pool", "captions", "--rounds", 5, "-f", "json")
+    table = found(run("--data", "beauty-search", "--root", sets, *pool))
+    row = figures(table, "captions of captions", "captions", "chance")
+    assert row["recall@5"]["value"] == pytest.approx(5 / 6)
+    assert row["recall@10"]["value"] == 1
+
+
 def test_what_tiny_was_trained_on_is_said(run: Run, sets: Path) -> None:
     (sets / "captions").rename(sets / "flickr8k")  # parts by name: most of it is for training
     pool = ("--pool", "flickr8k", "--pool", "oasis", "--part", "train", "--rounds", 5)

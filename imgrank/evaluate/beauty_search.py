@@ -176,7 +176,8 @@ class _Bench:
 
 
 def _recall(at: int, n: int) -> _Measure:
-    return _Measure(lambda brought: brought.found(at), lambda drawn: drawn.found(at), at / n)
+    chance = min(1.0, at / n)
+    return _Measure(lambda brought: brought.found(at), lambda drawn: drawn.found(at), chance)
 
 
 def _beauty(values: Floats, k: int) -> _Measure:

@@ -182,7 +182,8 @@ def _figures(
 
 def _another(data: Sequence[Groups]) -> str:
     """Why these are not the paper's queries; "" if nothing shows that."""
-    return f"{len(data)} queries here, {PUBLISHED} in the paper" if len(data) != PUBLISHED else ""
+    here = f"{len(data)} {'query' if len(data) == 1 else 'queries'} here"
+    return f"{here}, {PUBLISHED} in the paper" if len(data) != PUBLISHED else ""
 
 
 def _notes(runs: Sequence[_Run], data: Sequence[Groups], rows: Sequence[int]) -> list[str]:
