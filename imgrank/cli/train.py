@@ -10,7 +10,15 @@ import click
 
 from imgrank.cli.train_l2rclip import l2rclip
 from imgrank.cli.train_retrieval import retrieval
-from imgrank.cli.training import command_line, list_sets, report, run_options, threads, values_of
+from imgrank.cli.training import (
+    backbone_of,
+    command_line,
+    list_sets,
+    report,
+    run_options,
+    threads,
+    values_of,
+)
 from imgrank.errors import UsageError
 
 DEFAULT_RECIPE = "adapter-tiny-quality.toml"
@@ -61,13 +69,12 @@ def adapter(list_: bool, **given: Any) -> int:
     """
     if list_:
         return _list_adapter()
-    from imgrank.models.registry import find
     from imgrank.models.spec import read_spec
     from imgrank.settings import load_settings
     from imgrank.train import adapter as module
 
     settings = load_settings()
-    backbone = find(given["backbone"], settings.models_dir).folder
+    backbone = backbone_of(given["backbone"], settings)
     config, out = _configured(given, read_spec(backbone).name)
     threads(given["threads"])
     done = module.run(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from imgrank.cli.training import (
+    backbone_of,
     command_line,
     list_sets,
     report,
@@ -57,13 +58,12 @@ def l2rclip(list_: bool, **given: Any) -> int:
     """
     if list_:
         return _list()
-    from imgrank.models.registry import find
     from imgrank.models.spec import read_spec
     from imgrank.settings import load_settings
     from imgrank.train import l2rclip as module
 
     settings = load_settings()
-    backbone = find(given["backbone"], settings.models_dir).folder
+    backbone = backbone_of(given["backbone"], settings)
     config, out = _configured(given, read_spec(backbone).name)
     threads(given["threads"])
     done = module.run(

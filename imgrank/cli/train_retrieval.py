@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imgrank.cli.training import command_line, report, run_options, threads, values_of
+from imgrank.cli.training import backbone_of, command_line, report, run_options, threads, values_of
 
 __all__ = ["retrieval"]
 
@@ -55,14 +55,13 @@ def retrieval(list_: bool, **given: Any) -> int:
 
     if given["preferences"] is None:
         raise UsageError("--preferences FILE is missing; `imgrank data preferences` makes one.")
-    from imgrank.models.registry import find
     from imgrank.models.spec import read_spec
     from imgrank.settings import load_settings
     from imgrank.train import retrieval as module
     from imgrank.train.retrieval_recipe import RECIPE, load_recipe, override
 
     settings = load_settings()
-    backbone = find(given["backbone"], settings.models_dir).folder
+    backbone = backbone_of(given["backbone"], settings)
     config = load_recipe(given["recipe"] or RECIPE, read_spec(backbone).name)
     names = {name: given[name] for name in ("name", "steps", "seed")}
     config = override(config, values_of(given, **names))

@@ -5,12 +5,23 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-__all__ = ["command_line", "list_sets", "report", "run_options", "threads", "values_of"]
+if TYPE_CHECKING:
+    from imgrank.settings import Settings
+
+__all__ = [
+    "backbone_of",
+    "command_line",
+    "list_sets",
+    "report",
+    "run_options",
+    "threads",
+    "values_of",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FOLD = click.option(
@@ -48,6 +59,21 @@ def run_options(*own: Callable[[Any], Any], folds: bool = True) -> Callable[[Com
         return command
 
     return with_options
+
+
+def backbone_of(name: str, settings: Settings) -> Path:
+    """The folder of the backbone that is trained on. Raises as `find`, UsageError for a model that
+    is none."""
+    from imgrank.errors import UsageError
+    from imgrank.models.registry import find
+
+    entry = find(name, settings.models_dir)
+    if entry.kind not in ("backbone", "damaged"):
+        raise UsageError(
+            f"--backbone {name}: that is a checkpoint of kind {entry.kind}, no backbone. Of one "
+            "with towers of its own `imgrank models export NAME DIR` writes a folder that is one."
+        )
+    return entry.folder
 
 
 def values_of(given: dict[str, Any], **told: Any) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def test_what_learns_nothing_ends_with_status_3(root: Path, tmp_path: Path) -> N
         ([], "--preferences FILE is missing; `imgrank data preferences` makes one"),
         (["--captions", "oasis"], "oasis has no captions here; flickr8k, coco, captions have"),
         (["--set", "image=head", "--set", "statistics=true"], "no field statistics"),
+        (["--backbone", "tiny-quality"], "tiny-quality: that is a checkpoint of kind adapter, no"),
         (["--set", "text_layers=3"], "text_layers is a number from 1 to 2"),
     ],
 )
