@@ -164,10 +164,10 @@ def test_few_pictures_are_not_worth_an_export(tmp_path: Path) -> None:
 SORT = """
 import sys
 from imgrank import api
-notices = []
-made = api.index(sys.argv[1], options=api.Options(notify=notices.append))
-rows = api.sort(sys.argv[1], sys.argv[2], options=api.Options(notify=notices.append))
-api.search(sys.argv[1], " ".join([sys.argv[2]] * 12), options=api.Options(notify=notices.append))
+options = api.Options(notify=(notices := []).append)
+made = api.index(sys.argv[1], options=options)
+rows = api.sort(sys.argv[1], sys.argv[2], options=options)
+api.search(sys.argv[1], " ".join([sys.argv[2]] * 12), options=options)
 print(made.computed, len(rows), [m for m in ("torch", "open_clip", "timm") if m in sys.modules])
 print(notices)
 """
@@ -177,17 +177,13 @@ def test_neither_new_pictures_nor_a_new_instruction_import_torch(cache: Path, ho
     shutil.copytree(cache, home / "cache")
     found = verdict(home / "cache", "image") | {"fast": True}
     (folder(home / "cache", "image") / VERDICT).write_text(json.dumps(found))
-    place = home / "pictures"
-    place.mkdir()
+    (place := home / "pictures").mkdir()
     for i in range(3):
         Image.new("RGB", (300, 200), (80 * i, 20, 90)).save(place / f"{i}.png")
     env = {**os.environ, "IMGRANK_HOME": str(home), "IMGRANK_ENGINE": "auto"}
-    out = subprocess.run(
-        [sys.executable, "-c", SORT, str(place), "a violet wall"],
-        capture_output=True,
-        text=True,
-        env={**env, "IMGRANK_DEVICE": "cpu"},
-    )
+    env |= {"IMGRANK_DEVICE": "cpu"}
+    command = [sys.executable, "-c", SORT, str(place), "a violet wall"]
+    out = subprocess.run(command, capture_output=True, text=True, env=env)
     assert out.stdout.splitlines()[0] == "3 3 []", out.stdout + out.stderr
     assert "only the first 23 words of" in out.stdout
 
