@@ -99,8 +99,8 @@ def search(
     in its weight: "at night=0.5".   top: 20, "10%" or None for all.   minimum: of the cosine.
     rerank: "aesthetic", or a model: orders the `rerank_first` best anew, and only these are found.
     rephrased: asked in place of the query, which is still what the results are called by;
-    rephrased_by: how that came about.   approximate: by an index (the extra "search"), which may
-    miss some; for far more than 100,000 pictures.
+    rephrased_by: how that came about.   approximate: by an index (the extra
+    "approximate"), which may miss some; for far more than 100,000 pictures.
     Raises UsageError for a missing path or a query that asks for nothing, NothingReadable if no
     picture (or one of `like`) could be read, ModelUnavailable if a model is not here.
     """

@@ -1,7 +1,7 @@
 """An index of a mirror's rows: the nearest of very many embeddings without looking at all of them.
 
-A graph after Malkov and Yashunin (HNSW, 2016), by the library usearch (extra "search"), kept beside
-the mirror and mapped like it. It is built once, in one to three minutes for 100,000 embeddings,
+A graph after Malkov and Yashunin (HNSW, 2016), by the library usearch (extra "approximate"), kept
+beside the mirror and mapped like it. It is built once, in one to three minutes for 100,000 embeddings,
 and changed by what was added and dropped since. It may miss some; `tests/bench/search.py` measures
 how many. Looking at all is faster until there are far more than 100,000.
 
@@ -142,7 +142,7 @@ def drop_stale(mirror: Mirror) -> None:
 def require() -> None:
     """Raises MissingExtra without the library, which is not loaded."""
     if importlib.util.find_spec("usearch") is None:
-        raise MissingExtra("search --approximate", "search")
+        raise MissingExtra("search --approximate", "approximate")
 
 
 def _stamps(rows: NDArray[Any]) -> NDArray[Any]:

@@ -238,7 +238,7 @@ def test_an_approximate_answer_without_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "usearch", None)
     (photos / "new.png").touch()
-    with pytest.raises(MissingExtra, match=r"pip install 'imgrank\[search\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'imgrank\[approximate\]'"):
         search(photos, "a cat", approximate=True)
     assert opened == []  # before anything is read
 

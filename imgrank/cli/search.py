@@ -75,7 +75,7 @@ Examples:
     "--approximate",
     is_flag=True,
     help="Look the nearest pictures up in an index, which may miss some: for far more than 100,000 "
-    "pictures. Needs pip install 'imgrank[search]'.",
+    "pictures. Needs pip install 'imgrank[approximate]'.",
 )
 @file_options
 @look_options

@@ -166,5 +166,5 @@ def test_without_the_library_the_pip_line(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     keep(store, range(10))
-    with pytest.raises(MissingExtra, match=r"pip install 'imgrank\[search\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'imgrank\[approximate\]'"):
         find(store, folder, range(10), 5, [])
