@@ -3,7 +3,8 @@
 A graph after Malkov and Yashunin (HNSW, 2016), by the library usearch (extra "approximate"), kept
 beside the mirror and mapped like it. It is built once, in one to three minutes for 100,000
 embeddings, and changed by what was added and dropped since. It may miss some;
-`tests/bench/search.py` measures how many. Looking at all is faster until there are far more than 100,000.
+`tests/bench/search.py` measures how many. Looking at all is faster until there are far more than
+100,000.
 
 All of it runs in a process of its own (`python -m imgrank.vector_index FOLDER COUNT`, the query on
 standard input): the library and torch each bring an OpenMP, and one that had both did not come to

@@ -114,7 +114,8 @@ def nearest(
     Fewer than k if fewer have an embedding; equal cosines keep the order of `digests`.
     approximate: by the index of the extra "approximate"; it may miss some, and the cosines of
     those it finds are exact. Where the index does not serve (few pictures, or few of those that
-    are kept; it cannot be written) the answer is exact and `notify` says so. Raises MissingExtra without it.
+    are kept; it cannot be written) the answer is exact and `notify` says so. Raises
+    MissingExtra without it.
     """
     import numpy as np
 
