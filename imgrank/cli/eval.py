@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from imgrank.cli import eval_search
 from imgrank.cli import options as shared
-from imgrank.cli.sheet import drawn, printed
+from imgrank.cli.sheet import drawn, printed, rendered
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -207,12 +206,13 @@ def _draw(found: Evaluated, plots: Sequence[Path], matrices: Sequence[Path]) -> 
 def _rendered(table: Mapping[str, Any], format_: str) -> str:
     from imgrank.evaluate import report
 
-    if format_ == "json":
-        return json.dumps(table, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
     rows = list(report.rows(table))
-    if format_ == "tsv":
-        return "".join("\t".join(row) + "\n" for row in report.tsv(rows))
-    return _for_people(table, *report.shown(rows), list(report.notes(table)))
+    return rendered(
+        table,
+        format_,
+        lambda: report.tsv(rows),
+        lambda: _for_people(table, *report.shown(rows), list(report.notes(table))),
+    )
 
 
 def _for_people(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 from imgrank.cli import options as shared
 from imgrank.cli.asking import agreed
 from imgrank.cli.llm import chat_from, llm_options, refuse_rephrasing, rephrased_all
-from imgrank.cli.sheet import drawn, printed
+from imgrank.cli.sheet import drawn, printed, rendered
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
@@ -216,11 +215,7 @@ def _judged(
 def _rendered(table: Mapping[str, Any], format_: str) -> str:
     from imgrank.evaluate import judge_report
 
-    if format_ == "json":
-        return json.dumps(table, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
-    if format_ == "tsv":
-        return "".join("\t".join(row) + "\n" for row in judge_report.tsv(table))
-    return _for_people(table)
+    return rendered(table, format_, lambda: judge_report.tsv(table), lambda: _for_people(table))
 
 
 def _for_people(table: Mapping[str, Any]) -> str:

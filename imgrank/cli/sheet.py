@@ -1,15 +1,16 @@
-"""Tables of figures for people: what the measuring commands print on a terminal."""
+"""Tables of figures: what the measuring commands print."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Container, Iterable, Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["drawn", "printed"]
+__all__ = ["drawn", "printed", "rendered"]
 
 
 def drawn(
@@ -45,3 +46,17 @@ def printed(parts: Iterable[str | Table]) -> str:
     for part in parts:
         console.print(visible(part) if isinstance(part, str) else part)
     return sink.getvalue()
+
+
+def rendered(
+    table: Mapping[str, Any],
+    format_: str,
+    tsv: Callable[[], Iterable[Sequence[str]]],
+    people: Callable[[], str],
+) -> str:
+    """Figures as "json" (the table itself), as "tsv" (its rows), or else as people read them."""
+    if format_ == "json":
+        return json.dumps(table, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    if format_ == "tsv":
+        return "".join("\t".join(row) + "\n" for row in tsv())
+    return people()

@@ -1,4 +1,4 @@
-"""The fixture `hub`: a stand-in for the Hub, and an environment that leads to it alone."""
+"""`hub`: a stand-in for the Hub, and an environment that leads to it alone; `logged_in` there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import huggingface_hub.utils
 import pytest
 import pytest_socket
 from huggingface_hub import constants
-from server import StandIn
+from server import TOKEN, StandIn
 
 
 @pytest.fixture
@@ -35,3 +35,9 @@ def hub(socket_enabled: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand
     yield hub
     huggingface_hub.utils.close_session()
     hub.close()
+
+
+@pytest.fixture
+def logged_in(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who may write."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -13,7 +13,7 @@ import torch
 from model_folders import PHOTOS, Run, runner
 from rank_checkpoints import LEVELS, rank_checkpoint
 from safetensors.torch import load_file
-from server import TOKEN, StandIn
+from server import StandIn
 
 from imgrank.errors import ModelUnavailable
 from imgrank.models.checkpoint import load_overrides
@@ -30,9 +30,7 @@ CALIBRATION = {"temperature": 1.5, "tail": 0.125, "mass": 0.75, "level": 0.8, "o
 NAME = "visual.head.proj.weight"
 
 
-@pytest.fixture(autouse=True)
-def logged_in(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+pytestmark = pytest.mark.usefixtures("logged_in")
 
 
 @pytest.fixture

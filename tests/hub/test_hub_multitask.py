@@ -12,7 +12,7 @@ import torch
 from model_folders import PHOTOS, Run, runner
 from multi_task import COUNT, TASKS, multi_task
 from safetensors.torch import load_file
-from server import TOKEN, StandIn
+from server import StandIn
 from small_models import SAFE, backbone
 
 from imgrank import Options, compare, sort
@@ -28,9 +28,7 @@ from imgrank.settings import load_settings
 WISHES = ["by the number of cats", "closest to 3 red objects", "by age", "by decade"]
 
 
-@pytest.fixture(autouse=True)
-def logged_in(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+pytestmark = pytest.mark.usefixtures("logged_in")
 
 
 @pytest.fixture

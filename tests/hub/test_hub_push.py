@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from server import TOKEN, StandIn
+from server import StandIn
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.models.origin import Origin, write_origin
@@ -31,11 +31,6 @@ def mine(tmp_path: Path) -> Path:
     (folder / ".env").write_text("HF_TOKEN=secret")
     (folder / "origin.json").write_text("{}")
     return folder
-
-
-@pytest.fixture
-def logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
 
 
 def front_matter(card: bytes) -> dict[str, object]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from model_folders import PHOTOS, Run, runner
 from search_checkpoints import search_checkpoint
-from server import TOKEN, StandIn
+from server import StandIn
 from small_models import backbone
 
 from imgrank.models.backbone import describe
@@ -23,9 +23,7 @@ ROW = {"data": "some pictures", "n": 3, "recall@10": 0.5, "recall@10_before": 0.
 SMALL = ("visual.proj", "text_projection", "logit_scale")  # of a ViT
 
 
-@pytest.fixture(autouse=True)
-def logged_in(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+pytestmark = pytest.mark.usefixtures("logged_in")
 
 
 @pytest.fixture
