@@ -222,7 +222,8 @@ def recall(store_path: Path | None, count: int) -> None:
         from imgrank.store.store import Store
 
         with Store(store_path) as store:
-            (kind,) = [f for f in store.info().features if f.name == "pooled"]
+            kinds = [f for f in store.info().features if f.name == "pooled"]
+            kind = max(kinds, key=lambda each: each.arrays)  # of the model that knows most
             state = store.array_state(kind.source, "pooled")
             assert state is not None
             kept = store.arrays(state, 0, 10**6)
