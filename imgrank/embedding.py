@@ -1,6 +1,6 @@
 """Embeddings of files, and their cosines to a vector: those that are kept, then the others.
 
-    contents of files ─► kept embedding? ─► product (`vectors.py`), no file is opened
+    contents of files ─► kept embedding? ─► product (`vectors/`), no file is opened
                                └ no ─► read, embed, keep (`pipeline.py`) ─► the same product
 
 What was embedded just now is asked again of what is kept, so that a second run has the very same
@@ -114,7 +114,7 @@ class _Kept:
         """[n], NaN for a file whose embedding is not kept."""
         import numpy as np
 
-        from imgrank.vectors import cosines
+        from imgrank.vectors.cosines import cosines
 
         places, digests = self._contents()
         values = np.full(len(self.files), np.nan)
@@ -125,7 +125,7 @@ class _Kept:
         """[n], whether a file's embedding is kept."""
         import numpy as np
 
-        from imgrank.vectors import known
+        from imgrank.vectors.cosines import known
 
         places, digests = self._contents()
         found = np.zeros(len(self.files), bool)
@@ -136,7 +136,7 @@ class _Kept:
         """By the index. there: [n], whose embedding is kept."""
         import numpy as np
 
-        from imgrank.vectors import nearest
+        from imgrank.vectors.cosines import nearest
 
         contents = self.store.contents(self.files)
         some = np.flatnonzero(there).tolist()

@@ -114,7 +114,7 @@ def search(
         if term.picture:
             require(Path(term.text))
     if approximate:
-        from imgrank.vector_index import require as require_index
+        from imgrank.vectors.index import require as require_index
 
         require_index()
     words = load_words(options.model, settings)

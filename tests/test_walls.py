@@ -14,9 +14,7 @@ TORCH = ("torch", "open_clip", "timm", "torchvision")
 WORDS = ("instruction.py", "wording.py", "tasks.py", "nouns.py", "settings.py", "errors.py")
 WORDS += ("terms.py",)
 JOINING = ("pipeline.py", "scoring.py", "refining.py", "bursts.py", "saying.py", "opening.py")
-JOINING += ("reranking.py", "vectors.py", "mirror.py", "mirror_upkeep.py", "vector_index.py")
-JOINING += ("embedding.py",)
-ASKING = ("chat.py", "chat_client.py", "rephrasing.py")
+JOINING += ("reranking.py", "embedding.py", "vectors")
 CALLS = ("api.py", "calls.py", "comparing.py", "searching.py", "estimates")
 ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.calls", "imgrank.comparing", "imgrank.estimates")
 ABOVE += ("imgrank.searching",)
@@ -80,10 +78,10 @@ def offenders(rooms: tuple[str, ...], banned: tuple[str, ...], *, lazy: bool = T
         (("evaluate",), ("imgrank.train",)),
         ((*CALLS, *JOINING), ("click", "rich", *TORCH)),
         (
-            ASKING,
+            ("llm",),
             ("click", "rich", "imgrank.models", "imgrank.rankers", *TORCH, *LABS, *ABOVE),
         ),
-        (("cli", *LAB_ROOMS, "chat.py", "rephrasing.py"), ("openai", "httpx2")),
+        (("cli", *LAB_ROOMS, "llm/chat.py", "llm/rephrasing.py"), ("openai", "httpx2")),
         (
             (
                 *CALLS,

@@ -14,9 +14,9 @@ import click
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
-    from imgrank.mirror_upkeep import Mirrored
     from imgrank.models.onnx import Export
     from imgrank.store.store import Store
+    from imgrank.vectors.upkeep import Mirrored
 
 EXAMPLES = """\b
 Examples:
@@ -99,11 +99,11 @@ def info(as_json: bool) -> None:
 )
 def prune(days: int | None, gone_folders: bool) -> None:
     """Drop what belongs to files that are gone, and give the space back to the disk."""
-    from imgrank import mirror_upkeep
+    from imgrank.vectors import upkeep
 
     with _store() as store:
         freed = store.prune(unused_days=days, gone_folders=gone_folders)
-        vectors = mirror_upkeep.prune(_vectors_dir(), store)
+        vectors = upkeep.prune(_vectors_dir(), store)
     size = freed.bytes + vectors + _remove(tower for tower in _exports() if not tower.current)
     click.echo(
         f"dropped {freed.files} files, {freed.scores} scores, {freed.features} features, "
@@ -124,10 +124,10 @@ def clear(yes: bool) -> int:
             return 1
     except click.Abort:
         raise UsageError("nothing was forgotten. --yes answers beforehand.") from None
-    from imgrank import mirror_upkeep
+    from imgrank.vectors import upkeep
 
     with _store() as store:
-        freed = store.clear() + _remove(_exports()) + mirror_upkeep.clear(_vectors_dir())
+        freed = store.clear() + _remove(_exports()) + upkeep.clear(_vectors_dir())
     click.echo(f"the cache is empty; freed {freed / 1e6:.1f} MB", err=True)
     return 0
 
@@ -139,9 +139,9 @@ def _vectors_dir() -> Path:
 
 
 def _mirrors() -> list[Mirrored]:
-    from imgrank import mirror_upkeep
+    from imgrank.vectors import upkeep
 
-    return mirror_upkeep.mirrored(_vectors_dir())
+    return upkeep.mirrored(_vectors_dir())
 
 
 def _exports() -> list[Export]:

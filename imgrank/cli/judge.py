@@ -16,10 +16,10 @@ from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
     from imgrank.api import Options
-    from imgrank.chat import Chat
     from imgrank.evaluate.judge import Judged, Pair
     from imgrank.evaluate.judge_search import Compared
     from imgrank.images import Skip
+    from imgrank.llm.chat import Chat
     from imgrank.settings import Settings
 
 FORMATS = ("table", "tsv", "json")

@@ -21,7 +21,7 @@ from imgrank.errors import ChatError
 from imgrank.settings import Settings
 
 if TYPE_CHECKING:
-    from imgrank.chat import Chat
+    from imgrank.llm.chat import Chat
     from imgrank.store.answers import Answers
 
 __all__ = [
@@ -97,7 +97,7 @@ def refuse_rephrasing(*, endpoint: bool = True) -> None:
 
 def chat_from(given: Mapping[str, Any], settings: Settings, notify: Notify) -> Chat:
     """Who is asked; opens nothing. Raises UsageError if nobody is named, saying how."""
-    from imgrank.chat import Chat, endpoint_of
+    from imgrank.llm.chat import Chat, endpoint_of
 
     return Chat(endpoint_of(settings, given["llm"], given["llm_model"], notify), notify)
 
@@ -133,7 +133,7 @@ def rephrased_all(
     """
     if given["rephrase"] is None:
         return list(queries)
-    from imgrank import rephrasing
+    from imgrank.llm import rephrasing
 
     found: list[str] = []
     plain = 0

@@ -24,8 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from imgrank.chat import Chat, Question, Unusable, side_by_side
 from imgrank.images.rows import LAYOUT, two_rows
+from imgrank.llm.chat import Chat, Question, Unusable, side_by_side
 from imgrank.store.answers import Answers
 from imgrank.store.digest import digest_file
 

@@ -1,6 +1,6 @@
 """What a copy of kept arrays outside the database needs: what changed since, and what is new.
 
-`imgrank.mirror` keeps the embeddings in a file that can be mapped into memory. Two numbers tell
+`vectors/mirror.py` keeps the embeddings in a file that can be mapped into memory. Two numbers tell
 whether it still says what the database says: rows get ever higher ids as long as none is dropped,
 so that the highest id of all tells whether something is new, and `drops` counts what was dropped or
 replaced. After a drop an id may come again, yet not with the same instant beside it: id and instant

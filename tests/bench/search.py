@@ -38,7 +38,7 @@ import json, sys, time
 begun, started = time.time(), time.process_time()
 from imgrank.cli import main
 import imgrank.calls, imgrank.cli.search, imgrank.searching, imgrank.embedding
-import imgrank.vectors, imgrank.mirror, imgrank.store.store
+import imgrank.vectors.cosines, imgrank.vectors.mirror, imgrank.store.store
 cpu = time.process_time()
 parts = {
     "python": (begun - float(sys.argv.pop(1)), started),
@@ -57,7 +57,7 @@ def timed(holder, name, part):
 timed(imgrank.searching, "pictures_of", "folder walk")
 timed(imgrank.store.store.Store, "contents", "digests of files")
 for name in ("cosines", "known", "nearest"):
-    timed(imgrank.vectors, name, "cosines")
+    timed(imgrank.vectors.cosines, name, "cosines")
 timed(imgrank.searching, "by_cosine", "rank")
 try:
     main()
@@ -167,7 +167,7 @@ def realistic(real: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
 
 def mirrored(place: Path, vectors: np.ndarray) -> Any:
     """A mirror of made-up rows."""
-    from imgrank import mirror
+    from imgrank.vectors import mirror
 
     rows = np.zeros(len(vectors), mirror.ROW)
     rows["id"] = rows["kept"] = np.arange(1, len(vectors) + 1)
@@ -179,8 +179,8 @@ def mirrored(place: Path, vectors: np.ndarray) -> Any:
 
 
 def compare(name: str, vectors: np.ndarray, queries: np.ndarray) -> None:
-    from imgrank import vector_index
-    from imgrank.vectors import _products
+    import imgrank.vectors.index as vector_index
+    from imgrank.vectors.cosines import _products
 
     with tempfile.TemporaryDirectory(prefix="imgrank-search-") as place:
         of = mirrored(Path(place), vectors)
@@ -236,7 +236,7 @@ def recall(store_path: Path | None, count: int) -> None:
 
 
 def product(count: int, width: int, index: bool) -> None:
-    from imgrank.vectors import _products
+    from imgrank.vectors.cosines import _products
 
     rng = np.random.default_rng(0)
     vectors = np.concatenate(

@@ -7,8 +7,8 @@ import traceback
 import pytest
 from chat_server import Asked, ChatServer, Reply, as_json, said
 
-from imgrank.chat import Chat, Endpoint, Question, Unusable
 from imgrank.errors import ChatError
+from imgrank.llm.chat import Chat, Endpoint, Question, Unusable
 
 KEY = "sk-very-secret"
 QUESTION = Question("Do as the system says.", "a cat")

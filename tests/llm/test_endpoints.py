@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from chat_server import ChatServer
 
-from imgrank.chat import Chat, Endpoint, Question, endpoint_of
 from imgrank.errors import ChatError, UsageError
+from imgrank.llm.chat import Chat, Endpoint, Question, endpoint_of
 from imgrank.settings import Settings, load_settings
 
 KEY = "sk-very-secret"

@@ -11,10 +11,10 @@ import pytest
 from chat_server import Asked, ChatServer, Reply, said
 from PIL import Image
 
-from imgrank.chat import Chat, Endpoint, Unusable
 from imgrank.errors import ChatError
 from imgrank.evaluate import judge_report
 from imgrank.evaluate.judge import CRITERIA, Judge, Judged, Pair, read_verdict
+from imgrank.llm.chat import Chat, Endpoint, Unusable
 from imgrank.store.store import Store
 
 FACTS = {"a": "new", "b": "old", "judge": "clever", "top": 5}

@@ -109,7 +109,7 @@ def test_nobody_is_asked_who_is_not_named(
 def test_without_the_extra_the_pip_line_is_named(
     run: Run, server: ChatServer, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "imgrank.chat_client", raising=False)
+    monkeypatch.delitem(sys.modules, "imgrank.llm.client", raising=False)
     monkeypatch.setitem(sys.modules, "openai", None)
     line = ("search", colours, "red", "--llm", server.url, "--llm-model", "clever")
     result = run(*line, "--rephrase", "detail", "--plain-if-failed")

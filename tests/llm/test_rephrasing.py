@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from chat_server import Asked, ChatServer, Reply, said
 
-from imgrank.chat import Chat, Endpoint, Unusable
 from imgrank.errors import ChatError, UsageError
-from imgrank.rephrasing import METHODS, cleaned, repeated, rephrase, rephrase_all
+from imgrank.llm.chat import Chat, Endpoint, Unusable
+from imgrank.llm.rephrasing import METHODS, cleaned, repeated, rephrase, rephrase_all
 from imgrank.store.answers import Answers
 from imgrank.store.store import Store
 
@@ -168,7 +168,7 @@ def test_nothing_is_asked_twice(server: ChatServer, chat: Chat, kept: Answers) -
 def test_other_prompts_are_asked_anew(
     server: ChatServer, chat: Chat, kept: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from imgrank import rephrasing
+    from imgrank.llm import rephrasing
 
     server.answer = lambda asked: said(f"answer {len(server.asked)}")
     assert rephrase("a cat", "k_list", chat, kept=kept) == "answer 1"
@@ -236,7 +236,7 @@ def test_what_nobody_wants_any_more_is_not_asked(server: ChatServer, chat: Chat)
 
 
 def test_prompts_have_their_slots_and_no_others() -> None:
-    from imgrank import rephrasing
+    from imgrank.llm import rephrasing
 
     prompts = rephrasing._prompts()
     assert sorted(prompts["methods"]) == sorted(ASKED)

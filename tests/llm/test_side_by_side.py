@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from imgrank.chat import side_by_side
 from imgrank.errors import ChatError
+from imgrank.llm.chat import side_by_side
 
 
 def test_several_are_done_side_by_side() -> None:

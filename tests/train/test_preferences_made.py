@@ -17,7 +17,7 @@ from imgrank.data.captions import read_captioned
 from imgrank.data.oasis import parts_of
 from imgrank.data.pool import read_pool
 from imgrank.data.preferences import read_preferences
-from imgrank.rephrasing import repeated
+from imgrank.llm.rephrasing import repeated
 
 THEMES = ("Angry_face", "Cat", "Dog", "Garbage_dump", "Lake", "Sunset", "Yarn", "Zebra")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import imgrank.vectors as vectors
+import imgrank.vectors.cosines as vectors
 from imgrank.store.store import Store
 
 

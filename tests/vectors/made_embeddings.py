@@ -10,7 +10,7 @@ import numpy as np
 
 from imgrank.images import ImageFile
 from imgrank.store.store import Batch, FeatureRow, FileRow, Store
-from imgrank.vectors import cosines, nearest
+from imgrank.vectors.cosines import cosines, nearest
 
 WIDTH = 32
 SOURCE = "tiny:0123.1"

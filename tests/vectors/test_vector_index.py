@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from made_embeddings import QUERY, SOURCE, WIDTH, ask, best, digests, expected, find, keep
 
-import imgrank.mirror as mirror
-import imgrank.mirror_upkeep as mirror_upkeep
-import imgrank.vector_index as vector_index
+import imgrank.vectors.index as vector_index
+import imgrank.vectors.mirror as mirror
+import imgrank.vectors.upkeep as upkeep
 from imgrank.errors import MissingExtra
 from imgrank.store.store import Store
-from imgrank.vectors import nearest
+from imgrank.vectors.cosines import nearest
 
 
 def test_the_nearest_of_all(store: Store, folder: Path) -> None:
@@ -91,11 +91,11 @@ def test_pruning_takes_an_index_away_that_has_what_is_gone(
     keep(store, range(COUNT), folder=str(pictures))
     find(store, folder, range(COUNT), 5, [])
     (graph,) = folder.glob("*/index.usearch")
-    assert mirror_upkeep.prune(folder, store) == 0
+    assert upkeep.prune(folder, store) == 0
     assert graph.exists()
     store.prune()  # no picture is there
     keep(store, range(COUNT, COUNT + 5), folder=str(pictures))
-    assert mirror_upkeep.prune(folder, store) > COUNT * WIDTH * 2
+    assert upkeep.prune(folder, store) > COUNT * WIDTH * 2
     assert not graph.exists()
     assert ask(store, folder, COUNT + 1) == [expected(COUNT + 1)]
     assert built == [COUNT]

@@ -14,10 +14,10 @@ import pytest
 from command_line import command_line
 from made_embeddings import QUERY, SOURCE, WIDTH, ask, digest, digests, embedding, expected, keep
 
-import imgrank.mirror as mirror
-import imgrank.vectors as vectors
+import imgrank.vectors.cosines as vectors
+import imgrank.vectors.mirror as mirror
 from imgrank.store.store import Batch, FeatureRow, Store
-from imgrank.vectors import cosines, known
+from imgrank.vectors.cosines import cosines, known
 
 
 def files_of(folder: Path) -> tuple[Path, Path, Path]:

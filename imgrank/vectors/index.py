@@ -6,7 +6,7 @@ embeddings, and changed by what was added and dropped since. It may miss some;
 `tests/bench/search.py` measures how many. Looking at all is faster until there are far more than
 100,000.
 
-All of it runs in a process of its own (`python -m imgrank.vector_index FOLDER COUNT`, the query on
+All of it runs in a process of its own (`python -m imgrank.vectors.index FOLDER COUNT`, the query on
 standard input): the library and torch each bring an OpenMP, and one that had both did not come to
 an end.
 
@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgrank.errors import MissingExtra
-from imgrank.mirror import CHUNK, PATIENCE, mapped
+from imgrank.vectors.mirror import CHUNK, PATIENCE, mapped
 
 if TYPE_CHECKING:
-    from imgrank.mirror import Mirror
+    from imgrank.vectors.mirror import Mirror
 
 __all__ = ["candidates", "drop_stale", "index_bytes", "main", "open_index", "require"]
 
@@ -56,8 +56,8 @@ def candidates(
     Raises OSError where it cannot be written or another process is at it for long.
     """
     # -P: nothing is imported from the folder that one is in, which may hold anything.
-    command = [sys.executable, "-P", "-m", "imgrank.vector_index", str(mirror.folder), str(count)]
-    package = str(Path(__file__).parents[1])
+    command = [sys.executable, "-P", "-m", "imgrank.vectors.index", str(mirror.folder), str(count)]
+    package = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     with (
         ThreadPoolExecutor(1, "index") as reader,

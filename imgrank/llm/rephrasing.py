@@ -25,8 +25,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from imgrank.chat import Chat, Question, Unusable, side_by_side
 from imgrank.errors import ChatError, UsageError
+from imgrank.llm.chat import Chat, Question, Unusable, side_by_side
 from imgrank.store.answers import Answers
 
 __all__ = ["METHODS", "WORDS", "Method", "cleaned", "repeated", "rephrase", "rephrase_all"]

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from imgrank.mirror import Mirror
     from imgrank.store.arrays import ArrayState
     from imgrank.store.store import Store
+    from imgrank.vectors.mirror import Mirror
 
 __all__ = ["FEATURE", "Notify", "cosines", "known", "nearest"]
 
@@ -153,7 +153,7 @@ def _by_index(
     """As `nearest`; None, said, where the exact way has to do."""
     import numpy as np
 
-    from imgrank.vector_index import candidates, require
+    from imgrank.vectors.index import candidates, require
 
     require()
     state = store.array_state(source, FEATURE)
@@ -200,7 +200,7 @@ def _open(
     folder: Path, source: str, store: Store, state: ArrayState, notify: Notify
 ) -> Mirror | None:
     """None where the store has to do."""
-    from imgrank.mirror import open_mirror
+    from imgrank.vectors.mirror import open_mirror
 
     try:
         return open_mirror(folder, source, store, state)
@@ -241,7 +241,7 @@ def _of_store(
     digests: Sequence[bytes], unit: NDArray[np.float64], source: str, store: Store
 ) -> Iterator[tuple[bytes, float]]:
     """Cosines by digest, of those that the store has."""
-    from imgrank.mirror import lengths
+    from imgrank.vectors.mirror import lengths
 
     different = list(dict.fromkeys(digests))
     for start in range(0, len(different), AT_ONCE):

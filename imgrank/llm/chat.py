@@ -2,7 +2,7 @@
 
 No endpoint is built in and none is guessed: without an address nothing is asked. --offline means
 that no socket is opened, so an endpoint on this machine is not asked either. How a question travels
-is in `chat_client`; here is who is asked (`Endpoint`), what (`Question`), and what came back: a
+is in `client`; here is who is asked (`Endpoint`), what (`Question`), and what came back: a
 server's answer need not be what it says it is, and one that cannot be used is asked for again.
 The key is in no message, no `repr`, and nothing that is kept.
 """
@@ -24,7 +24,7 @@ from imgrank.errors import ChatError, MissingExtra, UsageError
 from imgrank.settings import Settings, parse_address
 
 if TYPE_CHECKING:
-    from imgrank.chat_client import Client
+    from imgrank.llm.client import Client
 
 __all__ = ["Chat", "Endpoint", "Question", "Unusable", "endpoint_of", "side_by_side"]
 
@@ -189,7 +189,7 @@ class Chat:
                 raise ChatError(f"{end.url} is not asked any more.")
             if self._client is None:
                 try:
-                    from imgrank.chat_client import Client
+                    from imgrank.llm.client import Client
                 except ModuleNotFoundError:
                     raise MissingExtra("asking a language model", "llm") from None
                 self._client = Client(end, self._notify)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from imgrank.mirror import FEATURE, about_of, folder_of, open_mirror
-from imgrank.vector_index import drop_stale, index_bytes
+from imgrank.vectors.index import drop_stale, index_bytes
+from imgrank.vectors.mirror import FEATURE, about_of, folder_of, open_mirror
 
 if TYPE_CHECKING:
     from imgrank.store.store import Store

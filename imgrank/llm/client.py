@@ -25,7 +25,7 @@ import openai
 from imgrank.errors import ChatError
 
 if TYPE_CHECKING:
-    from imgrank.chat import Endpoint
+    from imgrank.llm.chat import Endpoint
 
 __all__ = ["Client"]
 
