@@ -9,7 +9,7 @@ cosines; only where nothing can be kept do the fresh ones stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,17 +81,19 @@ def cosines_of(
     import numpy as np
 
     kept = _Kept(files, vector, source, store, settings, notify)
-    values = kept.cosines() if not approximate else np.where(kept.there(), 0.0, np.nan)
-    missing = [files[i] for i in np.flatnonzero(np.isnan(values)).tolist()]
+    there = kept.known() if approximate else {}
+    values = np.full(len(files), np.nan) if approximate else kept.cosines()
+    lacking = np.isnan(values)
+    lacking[list(there)] = False
+    missing = [files[i] for i in np.flatnonzero(lacking).tolist()]
     new = _embed(missing, len(files), vector, source, store, settings, progress)
     count = len(files) - len(new.skips)
     if approximate:
-        there = kept.there() if missing else ~np.isnan(values)
-        if there.sum() == count:
+        there = kept.known() if missing else there
+        if len(there) == count:
             return kept.nearest(there, most, new)
-        values = kept.cosines()  # where nothing can be kept
-    elif new.cosines:
-        values = kept.cosines()
+    if approximate or new.cosines:
+        values = kept.cosines()  # an approximate answer comes here where nothing can be kept
     for i in np.flatnonzero(np.isnan(values)).tolist():
         values[i] = new.cosines.get(files[i].path, np.nan)
     places = np.flatnonzero(~np.isnan(values)).tolist()
@@ -121,31 +123,24 @@ class _Kept:
         values[places] = cosines(self.vector, digests, *self._where())
         return values
 
-    def there(self) -> NDArray[Any]:
-        """[n], whether a file's embedding is kept."""
-        import numpy as np
-
+    def known(self) -> dict[int, bytes]:
+        """The places of the files whose embedding is kept, ascending, and the digest of each."""
         from imgrank.vectors.cosines import known
 
         places, digests = self._contents()
-        found = np.zeros(len(self.files), bool)
-        found[places] = known(digests, *self._where())
-        return found
+        kept = known(digests, *self._where()).tolist()
+        return {i: digest for i, digest, has in zip(places, digests, kept, strict=True) if has}
 
-    def nearest(self, there: NDArray[Any], most: Top | None, new: _New) -> Cosines:
-        """By the index. there: [n], whose embedding is kept."""
-        import numpy as np
-
+    def nearest(self, there: Mapping[int, bytes], most: Top | None, new: _New) -> Cosines:
+        """By the index. there: as `known` gives it."""
         from imgrank.vectors.cosines import nearest
 
-        contents = self.store.contents(self.files)
-        some = np.flatnonzero(there).tolist()
-        digests = [digest for i in some if (digest := contents[i]) is not None]
-        k = len(digests) if most is None else most.of(len(digests))
+        n, some = len(there), list(there)
+        k = n if most is None else most.of(n)
+        digests = list(there.values())
         found, values = nearest(self.vector, digests, k, *self._where(), approximate=True)
         paths = [self.files[some[place]].path for place in found.tolist()]
-        known = len(some) - new.computed
-        return Cosines(paths, values, new.skips, new.computed, known, of=len(some))
+        return Cosines(paths, values, new.skips, new.computed, n - new.computed, of=n)
 
     def _contents(self) -> tuple[list[int], list[bytes]]:
         """Which of the files have a known content, and that."""
@@ -154,8 +149,7 @@ class _Kept:
         return places, [digest for digest in found if digest is not None]
 
     def _where(self) -> tuple[Any, ...]:
-        folder = self.settings.cache_dir / "vectors"
-        return self.source.identity, self.store, folder, self.notify
+        return self.source.identity, self.store, self.settings.vectors_dir, self.notify
 
 
 @dataclass(slots=True)

@@ -32,12 +32,19 @@ OWN = {
     "top": ("beauty-search",),
     "pool": ("beauty-search",),
     "rerank": ("beauty-search",),
-    "rerank_first": ("beauty-search",),
-    "rerank_weight": ("beauty-search",),
+    "first": ("beauty-search",),
+    "weight": ("beauty-search",),
     "templates": ("classes",),
 }
+"""Options of these measures alone, each a field of `searched.Asked` -> the data that it is for."""
+
 OTHERS = ("fold", "queries", "attributes", "scatter", "similarity")
-FLAGS = {"templates": "--template", "queries": "--query"}
+FLAGS = {
+    "templates": "--template",
+    "queries": "--query",
+    "first": "--rerank-first",
+    "weight": "--rerank-weight",
+}
 
 
 def search_options(command: shared.Command) -> shared.Command:
@@ -63,12 +70,14 @@ def search_options(command: shared.Command) -> shared.Command:
         ),
         click.option(
             "--rerank-first",
+            "first",
             type=click.IntRange(1),
             metavar="K",
             help="beauty-search: pictures that two stages order anew.  [100]",
         ),
         click.option(
             "--rerank-weight",
+            "weight",
             type=click.FloatRange(0),
             metavar="W",
             help="beauty-search: of beauty beside a cosine.  [1.25]",
@@ -111,18 +120,7 @@ def run(
 
     from imgrank.evaluate.searched import Asked
 
-    wanted = {
-        field: given[name]
-        for name, field in (
-            ("top", "top"),
-            ("pool", "pool"),
-            ("rerank", "rerank"),
-            ("rerank_first", "first"),
-            ("rerank_weight", "weight"),
-            ("templates", "templates"),
-        )
-        if _given(given[name])
-    }
+    wanted = {name: given[name] for name in OWN if _given(given[name])}
     asked = Asked(
         data=given["data"],
         root=root or settings.data_dir,

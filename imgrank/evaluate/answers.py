@@ -13,7 +13,6 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,7 +131,7 @@ def answers_of(
             if progress:
                 progress(len(cells[0]), len(rows))
         return Answers(_by_query(data, part, asked, cells, int), computed=len(rows))
-    files = [_file(path) for path in dict.fromkeys(data.paths[n] for n in rows)]
+    files = [ImageFile.of(path) for path in dict.fromkeys(data.paths[n] for n in rows)]
     sources = list({id(job.ranker.source): job.ranker.source for job in asked.jobs}.values())
     with open_store(settings, sources, notify) as store:
         passes = [
@@ -252,8 +251,3 @@ def _by_query(
             )
         )
     return queries
-
-
-def _file(path: Path) -> ImageFile:
-    found = path.stat()
-    return ImageFile(path, found.st_size, found.st_mtime_ns)

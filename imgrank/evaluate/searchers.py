@@ -17,7 +17,6 @@ import numpy.typing as npt
 from imgrank.errors import NothingReadable
 from imgrank.evaluate.searched import Asked
 from imgrank.images import ImageFile, Skip
-from imgrank.instruction import parse
 from imgrank.opening import open_store
 from imgrank.pipeline import features_of, score_files
 from imgrank.rankers.base import FeatureSource, Job
@@ -73,7 +72,7 @@ def searchers(models: Sequence[str | None], settings: Settings) -> list[Searcher
         Searcher(
             f"{ranker.name} ({model})" if names.count(ranker.name) > 1 else ranker.name,
             ranker.source,
-            ranker.answer(parse("a picture")).revision,
+            ranker.revision,
         )
         for ranker, model in zip(rankers, models, strict=True)
     ]
@@ -169,7 +168,6 @@ def _merged(needs: Sequence[tuple[FeatureSource, frozenset[str]]]) -> Wanted:
 
 def _file(path: Path) -> ImageFile:
     try:
-        found = path.stat()
+        return ImageFile.of(path)
     except OSError:  # gone since the set was read: reading it says so
         return ImageFile(path, 0, 0)
-    return ImageFile(path, found.st_size, found.st_mtime_ns)

@@ -23,6 +23,12 @@ class ImageFile:
     size: int
     mtime_ns: int
 
+    @classmethod
+    def of(cls, path: Path) -> ImageFile:
+        """A picture that is known by its path. Raises OSError if it is not there."""
+        found = path.stat()
+        return cls(path, found.st_size, found.st_mtime_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Skip:

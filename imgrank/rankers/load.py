@@ -42,7 +42,7 @@ from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_sou
 from imgrank.rankers.trained import refusal, trained_for
 from imgrank.settings import Settings, load_settings
 
-__all__ = ["load_levels", "load_ranker", "load_source", "route", "sharing"]
+__all__ = ["load_levels", "load_ranker", "load_source", "route", "sharing", "users_default"]
 
 
 def route(query: Query, settings: Settings, model: str | None = None) -> Job:
@@ -117,7 +117,7 @@ def load_levels(task: str, settings: Settings, model: str | None = None) -> L2RC
             )
         return _levels_of(entry, settings)
     wish = settings.models.get(task)
-    own = [find(wish, settings.models_dir) if wish else None, _users_default(settings)]
+    own = [find(wish, settings.models_dir) if wish else None, users_default(settings)]
     for entry in [*filter(None, own), *entries()]:
         if entry.kind == "l2rclip" and task in entry.tasks:
             return _levels_of(entry, settings)
@@ -181,7 +181,7 @@ def _backbones(name: str, settings: Settings) -> Iterator[Path]:
     yield from (e.folder for e in entries(settings.models_dir) if e.kind == "backbone")
 
 
-def _users_default(settings: Settings) -> Entry | None:
+def users_default(settings: Settings) -> Entry | None:
     """The user's model for what no other table of the settings names."""
     try:
         return find(settings.model, settings.models_dir) if settings.model else None
@@ -193,7 +193,7 @@ def _users_default(settings: Settings) -> Entry | None:
 
 
 def _default_for(query: Query, settings: Settings) -> str:
-    own = _users_default(settings)
+    own = users_default(settings)
     trained = [entry.name for entry in entries() if trained_for(entry.tasks, query)]
     chosen = answering().get(query.task or "")
     if settings.model and own and trained_for(own.tasks, query):

@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
-from imgrank.models.registry import DEFAULT_BACKBONE, find
+from imgrank.models.registry import DEFAULT_BACKBONE
 from imgrank.models.spec import CONFIG
-from imgrank.rankers.load import load_ranker
+from imgrank.rankers.load import load_ranker, users_default
 from imgrank.rankers.prompts import PromptRanker
 from imgrank.settings import Settings
 
@@ -41,16 +41,8 @@ def load_words(name: str | None, settings: Settings) -> PromptRanker:
 
 
 def _default(settings: Settings) -> str:
-    if settings.model is None:
-        return DEFAULT_BACKBONE
-    try:
-        entry = find(settings.model, settings.models_dir)
-    except ModelUnavailable as error:
-        raise ModelUnavailable(
-            f"{error} It is your default (IMGRANK_MODEL, or [models] default in "
-            f"{settings.config}); to drop it there: imgrank models default --unset"
-        ) from error
-    return settings.model if entry.by_words else DEFAULT_BACKBONE
+    own = users_default(settings)
+    return settings.model if settings.model and own and own.by_words else DEFAULT_BACKBONE
 
 
 def asks_another(source: BackboneSource, settings: Settings) -> bool:

@@ -197,10 +197,9 @@ def _pictures(
 
 def _file(path: Path) -> ImageFile:
     try:
-        found = path.stat()
+        return ImageFile.of(path)
     except OSError as error:
         raise DataError(f"{path} of the pool cannot be read: {error.strerror}.") from error
-    return ImageFile(path, found.st_size, found.st_mtime_ns)
 
 
 def _digests(files: Sequence[ImageFile], store: Store) -> dict[Path, str]:

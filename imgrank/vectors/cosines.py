@@ -57,7 +57,7 @@ def cosines(
 
     query: [E], of any length but 0.  digests: of contents; one may come several times.
     source: identity of the features (`BackboneSource.identity`).
-    folder: of the mirrors, `settings.cache_dir / "vectors"`.
+    folder: of the mirrors, `Settings.vectors_dir`.
     notify: hears one line, once, if nothing can be kept there.
     """
     import numpy as np
