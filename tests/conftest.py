@@ -34,6 +34,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Qwen2.5-VL, made once a run. Read only: copy it to change it."""
+    pytest.importorskip("transformers", reason="needs imgrank[rarl]")
+    from tiny_vlm import tiny_vlm
+
+    return tiny_vlm(tmp_path_factory.mktemp("vlm") / "tiny-vlm")
+
+
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Paths of the pictures that were read from now on."""
