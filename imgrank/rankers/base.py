@@ -28,6 +28,7 @@ __all__ = [
     "Ranker",
     "Scope",
     "Score",
+    "SetRanker",
 ]
 
 Scope = Literal["image", "set"]
@@ -40,7 +41,7 @@ Features = Mapping[str, Any]
 class Answer:
     """How a ranker answers one query: what is printed beside the scores.
 
-    method: "measured", "adapter", "zero-shot", ...   model: checkpoint name, or "-" if measured.
+    method: "measured", "adapter", "zero-shot", "rarl", ...   model: checkpoint name, or "-" if measured.
     prompt: the text (or pole pair, or property name) that was really used; a key of the store.
     unit: of the score, "" if it has none.   range: the scale's ends, None if open.
     note: what a user should know of it, "" if nothing.
@@ -131,6 +132,38 @@ class PairwiseRanker(Ranker, Protocol):
 
     def strengths(self, chunks: Iterable[Sequence[Features]], query: Query) -> list[float]:
         """Of K pictures, each compared with all others: see `rankers/refine.py`; 0 to 1."""
+        ...
+
+
+@runtime_checkable
+class SetRanker(Ranker, Protocol):
+    """A ranker of scope "set": its model looks at a window of pictures at once and answers in text
+    (`listwise/`). Its `score` always raises UsageError: a picture alone has no score."""
+
+    window: int
+    """Pictures that the model can be shown at once."""
+
+    @property
+    def batch(self) -> int:
+        """Windows that it had best be asked about at once on its device, once that is known."""
+        ...
+
+    @property
+    def device_note(self) -> str:
+        """Where the model ran and why; "" before it has run."""
+        ...
+
+    def ask(self, windows: Sequence[Sequence[Any]], query: Query) -> list[str]:
+        """What the model writes about each window, greedily. Loads it at first use.
+
+        windows: of pictures as `source.prepare` gives them, 1 to `window` each.
+        Raises MissingExtra without the extra, CheckpointError if the model cannot be used.
+        """
+        ...
+
+    def seconds(self, pictures: int) -> float | None:
+        """About how long one window of so many pictures takes on its device; None where that is
+        fast enough to need no warning. Does not load the model."""
         ...
 
 
