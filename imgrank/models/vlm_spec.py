@@ -1,0 +1,235 @@
+"""What can be known about a Qwen2.5-VL folder without loading it: identity, size, completeness.
+No torch, no transformers.
+
+Such a folder ("vlm") is what transformers writes and the Hub has:
+
+    config.json                     `model_type: "qwen2_5_vl"`, and no `format`: that is how it
+                                    differs from a checkpoint of imgrank
+    model.safetensors               the weights, or shards of them named by
+    model.safetensors.index.json    {"weight_map": {tensor: file}}
+    tokenizer.json, ...             see TOKENIZER
+    preprocessor_config.json, ...   see PROCESSOR: how pictures are scaled; the chat's template
+
+Weights are read from safetensors only: a pickle can run programs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgrank.errors import CheckpointError
+from imgrank.models.digests import file_sha256, known_sha256
+
+__all__ = ["MODEL_TYPE", "PROMPTING", "VlmSpec", "is_vlm", "needed_files", "read_vlm"]
+
+MODEL_TYPE = "qwen2_5_vl"
+PROMPTING = 1
+"""Version of everything between a prompt with pictures and the model's input, and between what it
+writes and the text of the answer. Raise it when either changes: kept values are then stale."""
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
+    *("special_tokens_map.json", "added_tokens.json"),
+)
+PROCESSOR = (
+    *("processor_config.json", "preprocessor_config.json"),
+    *("chat_template.jinja", "chat_template.json"),
+)
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+LARGEST_HEADER = 100_000_000  # bytes; what safetensors itself accepts
+POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True, slots=True)
+class VlmSpec:
+    """A Qwen2.5-VL folder.
+
+    name: of the folder.
+    identity: hex sha256 over the digests of weights, tokenizer and processor files, the config and
+    `PROMPTING`; a key of the store, and what a checkpoint that rests on it names.
+    weights: the safetensors files, in the order of their names.
+    parameters: numbers in them.   bytes: their size.
+    """
+
+    folder: Path
+    name: str
+    identity: str
+    weights: tuple[Path, ...]
+    parameters: int
+    bytes: int
+
+
+def is_vlm(folder: Path) -> bool:
+    """Whether `config.json` says that this is a Qwen2.5-VL; whether it is whole is not looked at."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return (
+        isinstance(config, dict)
+        and config.get("model_type") == MODEL_TYPE
+        and "format" not in config
+    )
+
+
+def read_vlm(folder: Path) -> VlmSpec:
+    """The folder's spec. The weights are hashed the first time: some 10 seconds for 7.5 GB.
+
+    Raises CheckpointError if it is no Qwen2.5-VL, or if a file is missing or cut short.
+    """
+    config = _config(folder)
+    weights = _weights(folder)
+    parameters = sum(_parameters(path) for path in weights)
+    beside = _beside(folder)
+    try:
+        named = {
+            "weights": {path.name: known_sha256(path) for path in weights},
+            "config": config,
+            "files": {path.name: file_sha256(path) for path in beside},
+            "prompting": PROMPTING,
+        }
+        size = sum(path.stat().st_size for path in weights)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be read: {error}.") from error
+    text = json.dumps(named, sort_keys=True)
+    return VlmSpec(
+        folder=folder,
+        name=folder.absolute().name,
+        identity=hashlib.sha256(text.encode()).hexdigest(),
+        weights=weights,
+        parameters=parameters,
+        bytes=size,
+    )
+
+
+def needed_files(folder: Path) -> list[Path]:
+    """All files of the folder that its model is made of: what a copy of it needs.
+
+    Raises CheckpointError as `read_vlm` does, but for the inside of the weights.
+    """
+    _config(folder)
+    index = [folder / INDEX] if not (folder / WEIGHTS).is_file() else []
+    own = [folder / CONFIG, folder / "generation_config.json", *index, *_weights(folder)]
+    return [path for path in [*own, *_beside(folder)] if path.is_file()]
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    config = _read_json(folder / CONFIG)
+    if "format" in config or config.get("model_type") != MODEL_TYPE:
+        found = config.get("model_type", "none")
+        raise CheckpointError(
+            f"{folder} holds no Qwen2.5-VL: `model_type` of its {CONFIG} is {found!r}, not "
+            f"{MODEL_TYPE!r}. Use another folder."
+        )
+    if not isinstance(config.get("vision_config"), dict):
+        raise CheckpointError(
+            f"{folder / CONFIG} has no `vision_config`: the model could not see. Fetch it again."
+        )
+    return config
+
+
+def _weights(folder: Path) -> tuple[Path, ...]:
+    """The files of weights; all of them are there."""
+    if (folder / WEIGHTS).is_file():
+        return (folder / WEIGHTS,)
+    if not (folder / INDEX).is_file():
+        raise _no_weights(folder)
+    files = _read_json(folder / INDEX).get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise CheckpointError(f"{folder / INDEX} names no files. Fetch the model again.")
+    names = sorted({str(name) for name in files.values()})
+    if odd := [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]:
+        raise CheckpointError(
+            f"{folder / INDEX} names {odd[0]!r}, which is no safetensors file of this folder. "
+            "Use another folder."
+        )
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise CheckpointError(
+            f"{folder} lacks {len(missing)} of its {len(names)} files of weights: "
+            f"{', '.join(missing[:3])}{', ...' if missing[3:] else ''}. Fetch the model again."
+        )
+    return tuple(folder / name for name in names)
+
+
+def _no_weights(folder: Path) -> CheckpointError:
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if not pickles:
+        return CheckpointError(
+            f"{folder} holds no weights ({WEIGHTS} or {INDEX}). Fetch the model again."
+        )
+    return CheckpointError(
+        f"{folder} holds its weights only as a pickle ({', '.join(pickles[:3])}), which can run "
+        "programs when it is read, so it is not. Get the model as safetensors."
+    )
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Files of the tokenizer and the processor."""
+    there = [folder / name for name in (*TOKENIZER, *PROCESSOR) if (folder / name).is_file()]
+    names = {path.name for path in there}
+    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+        raise CheckpointError(f"{folder} has no tokenizer (tokenizer.json). Fetch the model again.")
+    if names.isdisjoint({"processor_config.json", "preprocessor_config.json"}):
+        raise CheckpointError(
+            f"{folder} does not say how pictures are scaled (preprocessor_config.json). Fetch the "
+            "model again."
+        )
+    if names.isdisjoint({"chat_template.jinja", "chat_template.json"}) and not _told(folder):
+        raise CheckpointError(
+            f"{folder} has no template of a chat (chat_template.json). Fetch the model again."
+        )
+    return there
+
+
+def _told(folder: Path) -> bool:
+    """Whether the tokenizer's or processor's config holds the chat's template."""
+    names = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+    there = (folder / name for name in names if (folder / name).is_file())
+    return any(_read_json(path).get("chat_template") for path in there)
+
+
+def _parameters(path: Path) -> int:
+    """How many numbers a safetensors file holds, by its head; the file's size must fit.
+
+    The file: 8 bytes with the length of a JSON table, the table, the tensors' bytes; the table
+    gives shape and place (counted from its end) of every tensor.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            if start == POINTER[:8] or not 2 <= length <= min(LARGEST_HEADER, size - 8):
+                raise ValueError("it does not begin as such a file")
+            table = json.loads(file.read(length))
+        tensors = [entry for name, entry in table.items() if name != "__metadata__"]
+        end = max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+        if size != 8 + length + end:
+            raise ValueError(f"it has {size} bytes and should have {8 + length + end}")
+        return sum(math.prod(entry["shape"]) for entry in tensors)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is no whole safetensors file ({error}): it was not fetched, or not to its "
+            "end. Fetch the model again."
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing. Check the name, or fetch it again.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}). Fetch it again.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no JSON object. Fetch it again.")
+    return content
