@@ -1,0 +1,207 @@
+"""From a data set with values to prompts: a few pictures, what is asked of them, the truth.
+
+Of any set of the catalogue the training part is used, all of its queries. What a step draws depends
+on (seed, stage, step) alone:
+
+* a query, in proportion to its pictures; of a count those that show one;
+* n, each of the stage's sizes as likely as another; fewer where a query has fewer pictures;
+* n different pictures. A single one is drawn as the set has them; of several, a value that m
+  pictures have is drawn with sqrt(m), not m: most counts are 1, and a window of equals teaches no
+  order. Where all n are equal all the same, one is exchanged for a picture of another value;
+* of a count, pictures that show none are a tenth: COCO has nothing else for most categories.
+
+Values outside the rule's range (31 books of 0 to 20) are left out; a free text has the range of its
+own values. Truths are rounded to some 500th of the range, so that they are short to write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from imgrank.data.catalogue import read
+from imgrank.data.labelled import Labelled, Labels, ReadOptions, read_picture
+from imgrank.errors import DataError
+from imgrank.listwise.prompt import Rule, messages
+from imgrank.listwise.rules import rule_of
+from imgrank.tasks import tasks
+
+__all__ = ["Asked", "Conversation", "Problem", "Prompt", "draw", "opened", "problem_of"]
+
+Rows = npt.NDArray[np.intp]
+Values = npt.NDArray[np.float64]
+Conversation = tuple[list[dict[str, Any]], Sequence[Image.Image]]
+COUNT = "count"
+NONE_SHOWN = 0.1  # share of pictures with a count of 0, if there are so many
+STEPS = 500  # of a range, that are told apart
+DECODERS = 4  # threads
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One query: its rule, and the pictures [N] that have a value of it, with these [N]."""
+
+    labels: Labels
+    rule: Rule
+    rows: Rows
+    values: Values
+
+    @property
+    def weight(self) -> int:
+        """Pictures; of a count, those that show one."""
+        return int(np.count_nonzero(self.values)) if self.labels.task == COUNT else len(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A set and its queries.   digest: changes with whatever a run could draw."""
+
+    data: Labelled
+    asked: tuple[Asked, ...]
+    digest: str
+
+    def lines(self) -> list[str]:
+        """For people."""
+        found = [f"{self.data.name}: {len(self.asked)} queries"] if len(self.asked) > 3 else []
+        for each in self.asked[: 3 if not found else 0]:
+            rule = each.rule
+            found.append(
+                f"{self.data.name}: {len(each.rows):,} pictures to train on, {rule.text}, "
+                f"{rule.low:g} to {rule.high:g}"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """rows: of the set's pictures, in the order shown.   values: their truth, in the rule's unit."""
+
+    rule: Rule
+    rows: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def problem_of(name: str, root: Path, options: ReadOptions | None = None) -> Problem:
+    """The training part of a set of the catalogue. Raises as `catalogue.read`, and DataError if no
+    query has two different values."""
+    options = options or ReadOptions()
+    data = read(name, root, options)
+    found = [_asked(data, labels, options) for labels in data.labels]
+    asked = tuple(each for each in found if each is not None)
+    if not asked:
+        raise DataError(
+            f"{name}: no query has two pictures of different values in the training part, so that "
+            "there is nothing to learn."
+        )
+    return Problem(data, asked, _digest(data, asked))
+
+
+def _asked(data: Labelled, labels: Labels, options: ReadOptions) -> Asked | None:
+    """None, and a report, for a query that has nothing to order."""
+    rows = data.rows("train", labels)
+    values = labels.values[rows].astype(np.float64)
+    rule = _rule(labels, values)
+    fit = (values >= rule.low) & (values <= rule.high)
+    if not fit.all():
+        options.report(
+            f"{data.name}, {labels.key}: {np.count_nonzero(~fit)} pictures have a value outside "
+            f"{rule.low:g} to {rule.high:g} and are left out"
+        )
+    decimals = max(0, math.ceil(-math.log10((rule.high - rule.low) / STEPS)))
+    rows, values = rows[fit], np.round(values[fit], decimals)
+    if len(np.unique(values)) < 2:
+        options.report(f"{data.name}: {labels.key} is left out: its pictures have all one value")
+        return None
+    return Asked(labels, rule, rows, values)
+
+
+def _rule(labels: Labels, values: Values) -> Rule:
+    """Of a known task its own, of a free text that with the range of its values."""
+    known = labels.task in tasks()
+    ends = labels.range
+    if ends is None and not known and len(values):
+        low, high = math.floor(values.min()), math.ceil(values.max())
+        ends = (float(low), float(max(high, low + 1)))
+    task = labels.task if known else None
+    return rule_of(task, labels.prompt, labels.subject, ends)
+
+
+def draw(
+    problem: Problem, sizes: Sequence[int], prompts: int, seed: int, stage: int, step: int
+) -> list[Prompt]:
+    """The prompts of a step: the same for the same (seed, stage, step), see above."""
+    random = np.random.default_rng((seed, stage, step))
+    weights = np.array([each.weight for each in problem.asked], dtype=np.float64)
+    found = []
+    for _ in range(prompts):
+        asked = problem.asked[random.choice(len(weights), p=weights / weights.sum())]
+        n = min(int(random.choice(sizes)), len(asked.rows))
+        chosen = _window(asked, n, random)
+        rows, values = asked.rows[chosen].tolist(), asked.values[chosen].tolist()
+        found.append(Prompt(asked.rule, tuple(rows), tuple(values)))
+    return found
+
+
+def _window(asked: Asked, n: int, random: np.random.Generator) -> Rows:
+    """n different places in asked.rows; of n > 1 not all have the same value."""
+    p = _chances(asked, several=n > 1)
+    chosen = random.choice(len(p), size=n, replace=False, p=p)
+    if n > 1 and (asked.values[chosen] == asked.values[chosen[0]]).all():
+        others = np.where(asked.values == asked.values[chosen[0]], 0.0, p)
+        chosen[-1] = random.choice(len(p), p=others / others.sum())
+    return random.permutation(chosen)
+
+
+def _chances(asked: Asked, *, several: bool) -> Values:
+    """[N]: how likely each picture is, sum 1."""
+    levels, level, counts = np.unique(asked.values, return_inverse=True, return_counts=True)
+    mass = counts.astype(np.float64)
+    if asked.labels.task == COUNT and len(levels) > 1:
+        none = levels == 0
+        most = NONE_SHOWN / (1 - NONE_SHOWN) * mass[~none].sum()
+        mass[none] = np.minimum(mass[none], most)
+    if several:
+        mass = np.sqrt(mass)
+    p = (mass / counts)[level]
+    chances: Values = p / p.sum()
+    return chances
+
+
+def opened(problem: Problem, prompts: Sequence[Prompt], max_pixels: int) -> list[Conversation]:
+    """Each prompt as it is shown to the model; pictures decoded in threads, each once.
+
+    Raises DataError for one that cannot be read, which names it.
+    """
+    rows = sorted({row for prompt in prompts for row in prompt.rows})
+    with ThreadPoolExecutor(DECODERS) as threads:
+        images = threads.map(lambda row: _picture(problem.data, row, max_pixels), rows)
+        by_row = dict(zip(rows, images, strict=True))
+    return [
+        (messages(each.rule, len(each.rows)), [by_row[row] for row in each.rows])
+        for each in prompts
+    ]
+
+
+def _picture(data: Labelled, row: int, max_pixels: int) -> Image.Image:
+    """A picture as the model's processor takes it, which makes large ones smaller itself."""
+    if data.render is not None:
+        return Image.fromarray(data.render(row, math.isqrt(max_pixels)))
+    return read_picture(data.paths[row])
+
+
+def _digest(data: Labelled, asked: Sequence[Asked]) -> str:
+    found = hashlib.sha256(data.name.encode())
+    for each in asked:
+        found.update(repr((each.labels.key, each.rule)).encode())
+        found.update("\0".join(data.keys[row] for row in each.rows).encode())
+        found.update(each.values.tobytes())
+    return found.hexdigest()
