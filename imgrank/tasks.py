@@ -36,6 +36,7 @@ class Task:
 
     descending: the natural order (quality: best first; date: newest first; age: oldest first;
     size: largest first).   poles: (high end, low end) pairs of prompts.   ranks: None without.
+    rule: "" if no model can see it.   values: (lowest, highest) to be expected, () without a rule.
     """
 
     key: str
@@ -51,6 +52,8 @@ class Task:
     units: Mapping[str, float] = field(default_factory=dict)
     poles: tuple[tuple[str, str], ...] = ()
     ranks: Ranks | None = None
+    rule: str = ""
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

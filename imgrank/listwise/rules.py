@@ -1,0 +1,85 @@
+"""The `Rule` of a task: what a vision-language model is asked to value, and between which ends.
+
+Texts and usual ends are fields `rule` and `values` of tasks.toml. A rule kept in a checkpoint has
+"{}" where what is counted goes (`template`, `kept`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from imgrank.errors import DataError, UsageError
+from imgrank.listwise.prompt import Rule
+from imgrank.tasks import tasks
+
+__all__ = ["FREE", "kept", "rule_of", "template"]
+
+Ends = tuple[float, float]
+
+FREE: Ends = (0.0, 10.0)  # of free text, which has no scale of its own
+# Their unit has ends that all data sets share, so that models of two data sets can be compared;
+# the ends of a few labels (ages of 3 to 61) would only mislead. MOS has other ends in every set.
+SHARED = frozenset({"age", "count"})
+
+
+def rule_of(
+    task: str | None,
+    prompt_or_text: str,
+    subject: str,
+    ends: Ends | None = None,
+    chosen: Ends | None = None,
+) -> Rule:
+    """The rule of a task of tasks.toml, or of free text if `task` is None or is not in it.
+
+    prompt_or_text: the free text, if `subject` is empty; not looked at for a known task.
+    subject: what is counted, or the free text.   ends: of the labels of a data set; they win over
+    the task's usual ones, but not for ages (0..100) and counts (0..20).   chosen: the user's own
+    ends; they win over all.   Raises UsageError for a task that is not seen but measured (file
+    size) and for chosen ends that do not rise, DataError for such ends of labels.
+    """
+    text = template(task, subject or prompt_or_text).replace("{}", subject or "objects")
+    known = tasks().get(task or "")
+    usual = (known.values[0], known.values[1]) if known and known.values else FREE
+    if chosen is not None:
+        if not _rise(chosen):
+            raise UsageError(
+                f"The range of values must be two rising numbers, such as 0 and 100; it is "
+                f"{chosen[0]:g} and {chosen[1]:g}."
+            )
+        return Rule(text, *map(float, chosen))
+    if ends is not None and task not in SHARED:
+        if not _rise(ends):
+            raise DataError(
+                f"All labels are the same ({ends[0]:g}) or are not finite, so there is nothing to "
+                f"learn from them. Take other data, or give the range of the values."
+            )
+        return Rule(text, *map(float, ends))
+    return Rule(text, float(usual[0]), float(usual[1]))
+
+
+def template(task: str | None, words: str) -> str:
+    """A rule's text as a checkpoint keeps it: "the number of {}", {} for what is counted.
+
+    words: free text, read if `task` is None or is not in tasks.toml.   Raises UsageError for a
+    task that is measured.
+    """
+    known = tasks().get(task or "")
+    if known is None:
+        quoted = " ".join(words.replace('"', "'").replace("{}", " ").split())
+        return f'the degree to which the image shows "{quoted}"'
+    if not known.rule:
+        raise UsageError(
+            f"The {known.phrases[0]} of a picture is measured, not guessed by a model. "
+            f"Sort by it without a model: --by '{known.phrases[0]}'."
+        )
+    return known.rule.replace("{subject}", "{}")
+
+
+def kept(prompt: str, ends: Sequence[float], subject: str) -> Rule:
+    """The rule of a task's facts in a checkpoint: its `prompt`, its `range` and what is counted."""
+    return Rule(prompt.replace("{}", subject or "objects"), float(ends[0]), float(ends[1]))
+
+
+def _rise(ends: Ends) -> bool:
+    return math.isfinite(ends[0]) and math.isfinite(ends[1]) and ends[0] < ends[1]
