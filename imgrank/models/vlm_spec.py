@@ -69,7 +69,7 @@ class VlmSpec:
 
 
 def is_vlm(folder: Path) -> bool:
-    """Whether `config.json` says that this is a Qwen2.5-VL; whether it is whole is not looked at."""
+    """Whether `config.json` says that this is a Qwen2.5-VL, whole or not."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
