@@ -4,7 +4,8 @@ that are made here: no weights of it can be fetched by tests.
     folder = tiny_vlm(tmp_path / "vlm")                  # a folder as the Hub's, two shards
     pictures(tmp_path / "photos", values=[3, 61, 90])    # whose hue goes with a value of 0..100
 
-The tokenizer has merges for what answers are made of, so that an answer is short enough for a CPU.
+The tokenizer has merges for what prompts and answers are made of, so that both are short enough for
+a CPU.
 """
 
 from __future__ import annotations
@@ -138,14 +139,17 @@ def _tokenizer() -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     plain = Qwen2Tokenizer({byte: n for n, byte in enumerate(alphabet)}, merges=[], unk_token=None)
     tokenizer = plain.train_new_from_iterator(
-        list(_corpus()), 400, new_special_tokens=SPECIAL, show_progress=False
+        list(_corpus()), 600, new_special_tokens=SPECIAL, show_progress=False
     )
     tokenizer.eos_token, tokenizer.padding_side = "<|im_end|>", "left"
     return tokenizer
 
 
 def _corpus() -> Iterator[str]:
+    from imgrank.listwise.prompt import SYSTEM, Rule, instruct
+
     draw = random.Random(0)
+    yield from 400 * [SYSTEM, instruct(Rule("the person's age", 0, 100))]
     for _ in range(400):
         items = [
             {"image_id": n + 1, "value": draw.randrange(101)} for n in range(draw.choice([1, 2, 4]))
