@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from imgrank.cli.train_l2rclip import l2rclip
+from imgrank.cli.train_rarl import rarl, sft
 from imgrank.cli.train_retrieval import retrieval
 from imgrank.cli.training import (
     backbone_of,
@@ -46,6 +47,8 @@ def train() -> None:
 
 train.add_command(l2rclip)
 train.add_command(retrieval)
+train.add_command(rarl)
+train.add_command(sft)
 
 
 @train.command(epilog=ADAPTER_EXAMPLES)

@@ -15,25 +15,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "backbone_of",
+    "checkpoint_of",
     "command_line",
     "list_sets",
     "report",
     "run_options",
     "threads",
     "values_of",
+    "vision_language_of",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FOLD = click.option(
     "--fold", type=click.IntRange(0), help="The test part, of sets that have folds.  [0]"
 )
+CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Of tokens.  [OUT/tokens]")
 WHERE = (
     click.option("--root", type=click.Path(path_type=Path), help="Where the data sets lie."),
     FOLD,
     click.option("--partial", is_flag=True, help="Go on without the pictures that are missing."),
     click.option("--out", type=click.Path(path_type=Path), help="State, log and checkpoint."),
-    click.option("--backbone", default="tiny", show_default=True, metavar="NAME|FOLDER"),
-    click.option("--cache", type=click.Path(path_type=Path), help="Of tokens.  [OUT/tokens]"),
 )
 HOW = (
     click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's."),
@@ -48,13 +49,18 @@ HOW = (
 )
 
 
-def run_options(*own: Callable[[Any], Any], folds: bool = True) -> Callable[[Command], Command]:
+def run_options(
+    *own: Callable[[Any], Any], folds: bool = True, cache: bool = True, backbone: str = "tiny"
+) -> Callable[[Command], Command]:
     """The options of every recipe that trains on data sets with a backbone. own: those of this one
-    that say how long and how.   folds: whether its sets may have some."""
+    that say how long and how.   folds: whether its sets may have some.   cache: whether what the
+    backbone gives is kept.   backbone: the one without --backbone."""
+    model = click.option("--backbone", default=backbone, show_default=True, metavar="NAME|FOLDER")
+    without = [option for option, there in ((FOLD, folds), (CACHE, cache)) if not there]
 
     def with_options(command: Command) -> Command:
-        for option in reversed((*WHERE, *own, *HOW)):
-            if folds or option is not FOLD:
+        for option in reversed((*WHERE, model, CACHE, *own, *HOW)):
+            if option not in without:
                 command = option(command)
         return command
 
@@ -72,6 +78,42 @@ def backbone_of(name: str, settings: Settings) -> Path:
         raise UsageError(
             f"--backbone {name}: that is a checkpoint of kind {entry.kind}, no backbone. Of one "
             "with towers of its own `imgrank models export NAME DIR` writes a folder that is one."
+        )
+    return entry.folder
+
+
+def vision_language_of(name: str, settings: Settings) -> Path:
+    """The folder of the vision-language model that is trained on. Raises as `find`, UsageError for
+    a model that is none."""
+    from imgrank.errors import UsageError
+    from imgrank.models.registry import find
+
+    entry = find(name, settings.models_dir)
+    if entry.kind in ("vlm", "damaged"):
+        return entry.folder
+    what = f"a checkpoint of kind {entry.kind}"
+    if entry.kind == "backbone":
+        what = "an OpenCLIP model"
+    elif entry.kind == "rarl":
+        what = f"a checkpoint on {entry.backbone}: name that here, and the checkpoint by --start"
+    raise UsageError(
+        f"--backbone {name}: that is {what}, no Qwen2.5-VL. `imgrank models pull qwen2.5-vl-3b` "
+        "fetches one; a folder of one that is here may be named, too."
+    )
+
+
+def checkpoint_of(name: str, settings: Settings) -> Path:
+    """The folder of a checkpoint to start from. Raises as `find`, UsageError for another kind."""
+    from imgrank.errors import UsageError
+    from imgrank.models.registry import find
+
+    entry = find(name.removeprefix("rarl:"), settings.models_dir)
+    if entry.kind == "vlm":
+        raise UsageError(f"--start {name}: that is a model without a checkpoint: --backbone {name}")
+    if entry.kind not in ("rarl", "damaged"):
+        raise UsageError(
+            f"--start {name}: that is of kind {entry.kind}; to start from are checkpoints of "
+            "`imgrank train sft` and `imgrank train rarl`."
         )
     return entry.folder
 
@@ -108,11 +150,11 @@ def command_line() -> str:
     return shlex.join(words)
 
 
-def list_sets(lines: Iterable[str]) -> None:
+def list_sets(lines: Iterable[str], head: str = "recipes (--data NAME, or --recipe FILE):") -> None:
     """The recipes, as lines, then the data sets."""
     from imgrank.data import catalogue
 
-    click.echo("recipes (--data NAME, or --recipe FILE):")
+    click.echo(head)
     for line in lines:
         click.echo(f"  {line}")
     click.echo("data sets:")
