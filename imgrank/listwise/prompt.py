@@ -28,7 +28,7 @@ INSTRUCT = (
     "[{'image_id': number, 'value': value}, ...], where value is the [Rule] ([Value_Range]). "
     "Ensure the list is sorted correctly with strictly followed syntax."
 )
-LOOKED = "I looked at each image and compared them."  # what the given answer says it thought
+LOOKED = "I looked."  # what the given answer says it thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def instruct(rule: Rule) -> str:
     """The user's sentence for a rule; the same for any number of pictures."""
     asked = rule.text.removeprefix("the ")
     between = f"{number(rule.low)} to {number(rule.high)}"
-    return between.join(asked.join(INSTRUCT.split("[Rule]")).split("[Value_Range]"))
+    return INSTRUCT.replace("[Value_Range]", between).replace("[Rule]", asked)
 
 
 def messages(rule: Rule, count: int) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 __all__ = ["Loss", "advantages", "k3", "should_mutate", "token_loss", "units", "worst"]

@@ -72,7 +72,7 @@ def rewards(text: str, truth: Sequence[float], rule: Rule | float, weights: Weig
 
 
 def tolerance(rule: Rule) -> float:
-    """delta = 0.1 (high - low): 10 for ages of 0..100, 0.9 for AVA's 1..10, 2 for counts of 0..20."""
+    """delta = 0.1 (high - low): ages of 0..100: 10; AVA's 1..10: 0.9; counts of 0..20: 2."""
     return 0.1 * (rule.high - rule.low)
 
 
