@@ -197,7 +197,9 @@ class VisionLanguage:
             if torch.is_grad_enabled()
             else _of_tokens(part, chosen, self.suppressed)
             for part, chosen in zip(
-                logits.flatten(0, 1).split(CHUNK), ids.flatten().split(CHUNK), strict=True
+                torch.split(logits.flatten(0, 1), CHUNK),
+                torch.split(ids.flatten(), CHUNK),
+                strict=True,
             )
         ]
         logp, entropy = (torch.cat(each).view_as(mask) for each in zip(*parts, strict=True))

@@ -86,7 +86,7 @@ def take(inputs: Mapping[str, Tensor], rows: Sequence[int], merge: int = 2) -> d
     if "image_grid_thw" not in inputs:
         return found
     grids: Tensor = inputs["image_grid_thw"]
-    patches = inputs["pixel_values"].split(grids.prod(-1).tolist())
+    patches = torch.split(inputs["pixel_values"], grids.prod(-1).tolist())
     own = _pictures_of_rows(inputs, merge)
     wanted = [picture for row in rows for picture in own[row]]
     if wanted:

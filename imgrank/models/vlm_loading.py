@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import constants
@@ -24,9 +24,10 @@ __all__ = ["load_model", "load_processor", "quietly"]
 _loading = threading.Lock()  # the switches below are of the whole process
 
 
-def load_model(folder: Path, dtype: torch.dtype) -> Any:
+def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
     """The Qwen2_5_VLForConditionalGeneration, on the CPU, for evaluation.
 
+    dtype: of the weights; "auto": as the folder has them.
     Raises MissingExtra without transformers, and CheckpointError if the weights cannot be read or
     do not fit the config.
     """
