@@ -21,7 +21,7 @@ from imgrank.errors import InstructionError, NothingReadable, UsageError
 from imgrank.images import Skip
 from imgrank.instruction import Query, parse, parse_by
 from imgrank.opening import open_store
-from imgrank.pipeline import Table, compute_features, score_files
+from imgrank.pipeline import Table, compute_features
 from imgrank.rankers.base import Score
 from imgrank.rankers.load import load_ranker, load_source, route, sharing
 from imgrank.rankers.words import asks_another
@@ -30,6 +30,7 @@ from imgrank.refining import check as check_refine
 from imgrank.results.bursts import Bursts, Near, parse_near
 from imgrank.results.ranking import Column, Row, complete, parse_top, rank
 from imgrank.saying import lacking, nothing
+from imgrank.scopes import score_all
 from imgrank.searching import Found, search
 from imgrank.settings import load_settings
 
@@ -236,7 +237,15 @@ def _score(
     used = [job.ranker.source for job in jobs] + ([embedder(settings)] if near else [])
     sources = list({id(source): source for source in used}.values())
     with open_store(settings, sources, options.notify) as store:
-        table = score_files(files, jobs, store, threads=settings.threads, progress=options.progress)
+        table = score_all(
+            files,
+            jobs,
+            store,
+            threads=settings.threads,
+            notify=options.notify,
+            progress=options.progress,
+            slow=options.slow,
+        )
         if refine:
             columns = [replace(column, refined=refine.first) for column in columns]
             scored = table.paths, columns, table.scores
@@ -249,6 +258,8 @@ def _score(
             bursts = find_bursts(files, order, near, store, settings, *heard)
     for source in sources:
         say_device(options, source)
+    for ranker in {id(job.ranker): job.ranker for job in jobs}.values():
+        say_device(options, ranker)
     skips += table.skips
     if not table.paths:
         raise NothingReadable(nothing(skips))

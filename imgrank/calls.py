@@ -10,7 +10,8 @@ from pathlib import Path
 from imgrank.images import ImageFile, Skip
 from imgrank.images.scan import scan
 from imgrank.pipeline import Progress
-from imgrank.rankers.base import FeatureSource, Job
+from imgrank.rankers.base import FeatureSource, Job, Ranker
+from imgrank.rankers.rarl import RARLRanker
 from imgrank.rankers.source import BackboneSource
 from imgrank.results.ranking import Column
 from imgrank.saying import announced
@@ -29,6 +30,8 @@ class Options:
     model: name or folder of who answers.  listed: paths from a list; a missing one is a skip.
     leave_out: a folder that is not looked into on the way (what is sorted goes there).
     notify: hears notices (which model answers, a cache set aside).
+    slow: whether to go on where a model of billions of parameters would take more than a minute on
+    this device; a function is asked, with a forecast.
     """
 
     model: str | None = None
@@ -39,6 +42,7 @@ class Options:
     settings: Settings | None = None
     notify: Notify = field(default=lambda text: None)
     progress: Progress | None = None
+    slow: bool | Callable[[str], bool] = False
 
 
 def pictures_of(
@@ -83,7 +87,7 @@ def say(options: Options, jobs: Sequence[Job]) -> None:
             options.notify(line)
 
 
-def say_device(options: Options, source: FeatureSource) -> None:
+def say_device(options: Options, model: FeatureSource | Ranker) -> None:
     """Where the model ran and why; nothing if none was loaded."""
-    if isinstance(source, BackboneSource) and source.device_note:
-        options.notify(f"ran on {source.device_note}")
+    if isinstance(model, BackboneSource | RARLRanker) and model.device_note:
+        options.notify(f"ran on {model.device_note}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from imgrank.images import Skip
-from imgrank.rankers.base import Job, Score
+from imgrank.rankers.base import WINDOWED, Job, Score
 from imgrank.results.ranking import Column
 
 __all__ = ["announced", "lacking", "nothing"]
@@ -24,8 +24,14 @@ def announced(job: Job) -> Iterator[str]:
 
 def lacking(cells: Sequence[Score | None], columns: Sequence[Column]) -> str:
     """Why a picture has no place in the order: "has no date"."""
-    missing = [c.prompt for cell, c in zip(cells, columns, strict=True) if cell is None]
+    missing = [_called(c) for cell, c in zip(cells, columns, strict=True) if cell is None]
     return f"has no {' and no '.join(missing)}"
+
+
+def _called(column: Column) -> str:
+    """What a picture has none of: a property, or what a model was asked for and did not say."""
+    windowed = column.method in WINDOWED
+    return f"value in {column.model}'s answers" if windowed else column.prompt
 
 
 def nothing(skips: Sequence[Skip], without: Sequence[Skip] = ()) -> str:

@@ -23,7 +23,6 @@ from imgrank.errors import NothingReadable, UsageError
 from imgrank.images import ImageFile, Skip
 from imgrank.images.scan import require, scan
 from imgrank.opening import open_store
-from imgrank.pipeline import score_files
 from imgrank.rankers.base import Job
 from imgrank.rankers.prompts import PromptRanker
 from imgrank.rankers.words import load_words, words_read
@@ -31,6 +30,7 @@ from imgrank.reranking import reranker
 from imgrank.results.ranking import Column, Row, Top, parse_top
 from imgrank.results.retrieved import DECIMALS, Asked, by_both, by_cosine
 from imgrank.saying import announced, lacking, nothing
+from imgrank.scopes import score_all
 from imgrank.settings import load_settings
 from imgrank.terms import Term, spelled, terms_of
 
@@ -261,8 +261,16 @@ class _Search:
             self.options.notify("  no others are shown: --rerank-first says how many")
         by_path = {file.path: file for file in files}
         some = [by_path[row.path] for row in first]
-        threads, progress = self.settings.threads, self.options.progress
-        table = score_files(some, [job], store, threads=threads, progress=progress)
+        table = score_all(
+            some,
+            [job],
+            store,
+            threads=self.settings.threads,
+            notify=self.options.notify,
+            progress=self.options.progress,
+            slow=self.options.slow,
+        )
+        say_device(self.options, job.ranker)
         column = replace(column_of(job), weight=weight)
         scored = zip(table.paths, table.scores, strict=True)
         cells = {path: cell for path, (cell,) in scored if cell is not None}

@@ -72,6 +72,12 @@ def age(
     files, skips = pictures_of(paths, options)
     job = route(query, settings, options.model)
     _check(job.answer)
+    if job.ranker.scope == "set":
+        raise UsageError(
+            f"{job.answer.model} looks at several whole pictures at once, not at faces; `imgrank "
+            f"sort PATH 'by age' --model {options.model or job.answer.model}` asks it. Leave "
+            "--model away here."
+        )
     announce(job, options)
     finder = _detector(settings, options)
     backbone = job.ranker.source

@@ -20,6 +20,7 @@ from imgrank.instruction import Query
 from imgrank.store.values import Score
 
 __all__ = [
+    "WINDOWED",
     "Answer",
     "FeatureSource",
     "Features",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 Scope = Literal["image", "set"]
+WINDOWED = frozenset({"rarl", "vision-language"})
+"""Methods (`Answer.method`) of rankers that look at a window of pictures and answer in text."""
 Features = Mapping[str, Any]
 """Named arrays of one picture, float16 or float32 numpy: `pooled` [E], `statistics` [Ds],
 `grid` [P, Dg]; for measured properties, floats by name (None where a picture has none)."""
@@ -41,7 +44,8 @@ Features = Mapping[str, Any]
 class Answer:
     """How a ranker answers one query: what is printed beside the scores.
 
-    method: "measured", "adapter", "zero-shot", "rarl", ...   model: checkpoint name, or "-" if measured.
+    method: "measured", "adapter", "zero-shot", "rarl", ...   model: checkpoint name, or "-" if
+    measured.
     prompt: the text (or pole pair, or property name) that was really used; a key of the store.
     unit: of the score, "" if it has none.   range: the scale's ends, None if open.
     note: what a user should know of it, "" if nothing.
@@ -135,7 +139,6 @@ class PairwiseRanker(Ranker, Protocol):
         ...
 
 
-@runtime_checkable
 class SetRanker(Ranker, Protocol):
     """A ranker of scope "set": its model looks at a window of pictures at once and answers in text
     (`listwise/`). Its `score` always raises UsageError: a picture alone has no score."""
@@ -149,8 +152,8 @@ class SetRanker(Ranker, Protocol):
         ...
 
     @property
-    def device_note(self) -> str:
-        """Where the model ran and why; "" before it has run."""
+    def place(self) -> str:
+        """Where the model runs, in the words of a sentence: "this CPU"."""
         ...
 
     def ask(self, windows: Sequence[Sequence[Any]], query: Query) -> list[str]:

@@ -1,6 +1,7 @@
 """Which ranker answers a query: the router of the command line and of the API. No torch.
 
-0. the model that the user names (`--model`): it answers by itself, or refuses;
+0. the model that the user names (`--model`): it answers by itself, or refuses; `rarl:NAME` is the
+   model NAME, which then must be one that looks at several pictures at once;
 1. the user's default for the task (`[models]` in config.toml);
 2. a property that can be measured exactly (brightness, date taken, ...);
 3. a checkpoint trained for the task, of a count for what is counted (`trained.py`): the user's
@@ -32,15 +33,21 @@ from imgrank.models.registry import (
 )
 from imgrank.models.resting import way_to
 from imgrank.models.spec import read_spec
+from imgrank.models.vlm_spec import read_vlm
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.linear import LinearRanker
 from imgrank.rankers.measured import HEADER, PIXELS
 from imgrank.rankers.prompts import PromptRanker
+from imgrank.rankers.rarl import RARLRanker
 from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_source
 from imgrank.rankers.trained import refusal, trained_for
 from imgrank.settings import Settings, load_settings
+
+VLM, RARL = "vlm", "rarl"
+"""Kinds of models that look at several pictures at once: plain, and a checkpoint on one."""
+PREFIX = "rarl:"
 
 __all__ = ["load_levels", "load_ranker", "load_source", "route", "sharing", "users_default"]
 
@@ -85,15 +92,31 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
         return _levels_of(entry, settings)
     if entry.kind == RETRIEVAL:
         return PromptRanker(_backbone_of(entry, settings), entry.folder)
+    if entry.kind == VLM:
+        return RARLRanker(entry.folder, None, settings.device, settings.precision)
+    if entry.kind == RARL:
+        backbone = _vlm_of(entry, settings)
+        return RARLRanker(entry.folder, backbone, settings.device, settings.precision)
     raise ModelUnavailable(f"'{name}' is of a kind this version cannot run: {entry.kind}.")
 
 
 def _answering(name: str, settings: Settings) -> Entry:
-    entry = find(name, settings.models_dir)
+    entry = _named(name, settings)
     if entry.kind == DETECTOR:
         raise UsageError(
             f"{name} finds faces and answers nothing itself: `imgrank age` uses it without being "
             "asked. Leave --model away, or name another model (imgrank models list)."
+        )
+    return entry
+
+
+def _named(name: str, settings: Settings) -> Entry:
+    """The model on this machine; of `rarl:NAME` the model NAME, if it is of these kinds."""
+    entry = find(name.removeprefix(PREFIX), settings.models_dir)
+    if name.startswith(PREFIX) and entry.kind not in (RARL, VLM):
+        raise UsageError(
+            f"'{name}': {entry.name} is of kind {entry.kind}. `rarl:` goes before a checkpoint of "
+            "`imgrank train rarl`, or a Qwen2.5-VL; leave it away for other models."
         )
     return entry
 
@@ -108,7 +131,7 @@ def load_levels(task: str, settings: Settings, model: str | None = None) -> L2RC
     """
     check_keys(settings)
     if model is not None:
-        entry = find(model, settings.models_dir)
+        entry = _named(model, settings)
         if entry.kind != "l2rclip" or task not in entry.tasks:
             has = f"is of kind {entry.kind}" if entry.kind != "l2rclip" else "knows other tasks"
             raise UsageError(
@@ -117,7 +140,7 @@ def load_levels(task: str, settings: Settings, model: str | None = None) -> L2RC
             )
         return _levels_of(entry, settings)
     wish = settings.models.get(task)
-    own = [find(wish, settings.models_dir) if wish else None, users_default(settings)]
+    own = [_named(wish, settings) if wish else None, users_default(settings)]
     for entry in [*filter(None, own), *entries()]:
         if entry.kind == "l2rclip" and task in entry.tasks:
             return _levels_of(entry, settings)
@@ -134,6 +157,11 @@ def _levels_of(entry: Entry, settings: Settings) -> L2RCLIPRanker:
 def load_source(name: str | None, settings: Settings) -> BackboneSource:
     """The backbone that `imgrank index` fills the store for: of a model, or the embedded one."""
     entry = _answering(name or DEFAULT_BACKBONE, settings)
+    if entry.kind in (RARL, VLM):
+        raise UsageError(
+            f"{entry.name} looks at several pictures at once and makes no features of one, so "
+            "there is nothing to keep beforehand. `imgrank sort` keeps what it answers."
+        )
     if entry.kind == "backbone":
         return backbone_source(entry.folder, settings.device, precision=settings.precision)
     return _backbone_of(entry, settings)
@@ -149,6 +177,19 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
     raise CheckpointError(
         f"'{entry.name}' was trained on backbone '{name}', and no backbone here has its digest. "
         f"Get it: {way_to(entry)}"
+    )
+
+
+def _vlm_of(entry: Entry, settings: Settings) -> Path:
+    """The folder of the Qwen2.5-VL that a checkpoint rests on: by digest, as above."""
+    name = str(entry.config["backbone"]["name"])
+    digest = str(entry.config["backbone"]["digest"]).removeprefix("sha256:")
+    for folder in _backbones(name, settings, VLM):
+        if read_vlm(folder).identity == digest:
+            return folder
+    raise CheckpointError(
+        f"'{entry.name}' was trained on '{name}', and no Qwen2.5-VL here has its digest. Get it: "
+        f"{way_to(entry)}"
     )
 
 
@@ -172,19 +213,19 @@ def _source_of(entry: Entry, folder: Path, settings: Settings) -> BackboneSource
     return backbone_source(folder, settings.device, view, overrides, settings.precision)
 
 
-def _backbones(name: str, settings: Settings) -> Iterator[Path]:
+def _backbones(name: str, settings: Settings, kind: str = "backbone") -> Iterator[Path]:
     """Folders of backbones, the one of that name first: to look at another may mean to hash it."""
     with suppress(ModelUnavailable, CheckpointError):
         named = find(name, settings.models_dir)
-        if named.kind == "backbone":
+        if named.kind == kind:
             yield named.folder
-    yield from (e.folder for e in entries(settings.models_dir) if e.kind == "backbone")
+    yield from (e.folder for e in entries(settings.models_dir) if e.kind == kind)
 
 
 def users_default(settings: Settings) -> Entry | None:
     """The user's model for what no other table of the settings names."""
     try:
-        return find(settings.model, settings.models_dir) if settings.model else None
+        return _named(settings.model, settings) if settings.model else None
     except ModelUnavailable as error:
         raise ModelUnavailable(
             f"{error} It is your default (IMGRANK_MODEL, or [models] default in "
@@ -200,12 +241,15 @@ def _default_for(query: Query, settings: Settings) -> str:
         return settings.model
     if trained:
         return chosen if chosen in trained else trained[0]
-    return settings.model if settings.model and own and own.by_words else DEFAULT_BACKBONE
+    by_words = own is not None and (own.by_words or own.kind == VLM)
+    return settings.model if settings.model and by_words else DEFAULT_BACKBONE
 
 
 def _job(query: Query, ranker: Ranker) -> Job:
     if query.reference is not None and isinstance(ranker, PromptRanker):
         query = _without_reference(query)
+    elif isinstance(ranker, RARLRanker):
+        query = ranker.heard(query)
     answer = ranker.answer(query)
     if answer is None:
         raise UsageError(refusal(ranker.name, getattr(ranker, "tasks", {}), query))

@@ -79,8 +79,9 @@ class Column:
 
     @property
     def zero_shot(self) -> bool:
-        """True if no head was trained for this: text similarity, poles or ranks."""
-        return self.method == "zero-shot"
+        """True if nothing was trained for this: text similarity, poles or ranks; a plain
+        vision-language model."""
+        return self.method in ("zero-shot", "vision-language")
 
     def titled(self, text: str) -> str:
         """A heading for its scores, for eyes: says where nothing was trained for them."""
