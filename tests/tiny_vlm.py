@@ -1,7 +1,7 @@
 """A Qwen2.5-VL of the real classes, tiny and randomly initialised, with a tokenizer and a processor
 that are made here: no weights of it can be fetched by tests.
 
-    folder = tiny_vlm(tmp_path / "vlm")                  # a folder as the Hub's, two shards
+    folder = tiny_vlm(tmp_path / "vlm")                  # a folder as the Hub's, in several shards
     pictures(tmp_path / "photos", values=[3, 61, 90])    # whose hue goes with a value of 0..100
 
 The tokenizer has merges for what prompts and answers are made of, so that both are short enough for
@@ -34,70 +34,31 @@ MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.2757
 
 
 def tiny_vlm(folder: Path, *, width: int = 32, layers: int = 2, seed: int = 0) -> Path:
-    """Write a model folder. width: of the language model, a multiple of 16."""
-    import torch
-    from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2_5_VLProcessor,
-        Qwen2VLImageProcessor,
-        Qwen2VLVideoProcessor,
-    )
-    from transformers.utils import logging
+    """Write a model folder; the random numbers of the process go on as if nothing was.
 
-    logging.disable_progress_bar()
-    tokenizer = _tokenizer()
-    number = tokenizer.convert_tokens_to_ids
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "intermediate_size": 2 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [width // 32, width // 32 + width // 64, width // 32 + width // 64]
-                if width >= 64
-                else [2, 1, 1],
-            },
-            "bos_token_id": number("<|endoftext|>"),
-            "eos_token_id": number("<|im_end|>"),
-            "pad_token_id": number("<|endoftext|>"),
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "out_hidden_size": width,
-            "fullatt_block_indexes": [1],
-        },
-        image_token_id=number("<|image_pad|>"),
-        video_token_id=number("<|video_pad|>"),
-        vision_start_token_id=number("<|vision_start|>"),
-        vision_end_token_id=number("<|vision_end|>"),
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(seed)
-    model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.update(
-        do_sample=True,
-        temperature=0.7,
-        top_k=5,
-        repetition_penalty=1.05,
-        eos_token_id=[number("<|im_end|>"), number("<|endoftext|>")],
-        pad_token_id=number("<|endoftext|>"),
-    )
-    sizes = {"shortest_edge": 28 * 28, "longest_edge": 4 * 28 * 28}
-    images = Qwen2VLImageProcessor(size=sizes, image_mean=MEAN, image_std=STD)
-    videos = Qwen2VLVideoProcessor(size=sizes, image_mean=MEAN, image_std=STD)
-    processor = Qwen2_5_VLProcessor(images, tokenizer, videos, chat_template=TEMPLATE)
-    processor.save_pretrained(folder)
-    model.save_pretrained(folder, max_shard_size="60KB")
+    width: of the language model, a multiple of 16 from 32 on.   seed: of its weights.
+    """
+    import torch
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from imgrank.models.vlm_loading import quietly
+
+    processor = _processor()
+    number = processor.tokenizer.convert_tokens_to_ids
+    with quietly(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(_config(processor.tokenizer, width, layers))
+        # As published ones: what samples or decodes here must not depend on it.
+        model.generation_config.update(
+            do_sample=True,
+            temperature=0.7,
+            top_k=5,
+            repetition_penalty=1.05,
+            eos_token_id=[number("<|im_end|>"), number("<|endoftext|>")],
+            pad_token_id=number("<|endoftext|>"),
+        )
+        processor.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size="60KB")
     return folder
 
 
@@ -129,6 +90,54 @@ def rated(folder: Path, count: int, *, step: int = 1, seed: int = 0) -> Path:
 def _colour(value: float) -> tuple[int, int, int]:
     red, green, blue = colorsys.hsv_to_rgb(value / 100 * 2 / 3, 1, 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _config(tokenizer: Any, width: int, layers: int) -> Any:
+    from transformers import Qwen2_5_VLConfig
+
+    number = tokenizer.convert_tokens_to_ids
+    half = width // 8  # of a head's numbers: turned by place in time, height and width
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8],
+            },
+            "bos_token_id": number("<|endoftext|>"),
+            "eos_token_id": number("<|im_end|>"),
+            "pad_token_id": number("<|endoftext|>"),
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": width,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=number("<|image_pad|>"),
+        video_token_id=number("<|video_pad|>"),
+        vision_start_token_id=number("<|vision_start|>"),
+        vision_end_token_id=number("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+
+
+def _processor() -> Any:
+    from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    sizes = {"shortest_edge": 28 * 28, "longest_edge": 4 * 28 * 28}  # at most 4 tokens a picture
+    images = Qwen2VLImageProcessor(size=sizes, image_mean=MEAN, image_std=STD)
+    videos = Qwen2VLVideoProcessor(size=sizes, image_mean=MEAN, image_std=STD)
+    return Qwen2_5_VLProcessor(images, _tokenizer(), videos, chat_template=TEMPLATE)
 
 
 def _tokenizer() -> Any:

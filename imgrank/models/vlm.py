@@ -77,7 +77,7 @@ class VisionLanguage:
         self._merge = int(self.processor.image_processor.merge_size)
         tokenizer = self.processor.tokenizer
         self.end = int(tokenizer.eos_token_id)
-        special = {*tokenizer.all_special_ids, *_placeholders(self.model.config)} - {self.end}
+        special = {*_special(tokenizer), *_placeholders(self.model.config)} - {self.end}
         unknown = range(len(tokenizer), int(self.model.config.get_text_config().vocab_size))
         self.suppressed = torch.tensor(sorted({*special, *unknown}), device=device)
         own = tokenizer.pad_token_id
@@ -241,6 +241,11 @@ def _of_tokens(logits: Tensor, ids: Tensor, suppressed: Tensor) -> tuple[Tensor,
         chances = (logits - total[:, None]).exp()
         entropy = total - (chances * logits.index_fill(-1, suppressed, 0)).sum(-1)
     return logp, entropy.detach()
+
+
+def _special(tokenizer: Any) -> set[int]:
+    added = tokenizer.added_tokens_decoder.items()
+    return {*tokenizer.all_special_ids, *(number for number, token in added if token.special)}
 
 
 def _placeholders(config: Any) -> set[int]:

@@ -18,6 +18,7 @@ import torch
 from huggingface_hub import constants
 
 from imgrank.errors import CheckpointError, MissingExtra
+from imgrank.models.vlm_spec import needed_files
 
 __all__ = ["load_model", "load_processor", "quietly"]
 
@@ -32,9 +33,10 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
     do not fit the config.
     """
     _needed()
+    needed_files(folder)  # a folder that is not whole says so in plain words
     with _loading, _without_hub(), quietly():
         try:
-            from transformers import Qwen2_5_VLForConditionalGeneration
+            from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
             model, told = Qwen2_5_VLForConditionalGeneration.from_pretrained(
                 folder,
@@ -49,6 +51,9 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
                 f"transformers cannot load {folder}: {error}. Fetch the model again."
             ) from error
     _check(folder, told)
+    model.generation_config = (
+        GenerationConfig()
+    )  # else the folder's fills in what a call leaves open
     return model.eval()
 
 
@@ -59,6 +64,7 @@ def load_processor(folder: Path) -> Any:
     damaged.
     """
     _needed()
+    needed_files(folder)  # a folder that is not whole says so in plain words
     with _loading, _without_hub(), quietly():
         try:
             from transformers import Qwen2_5_VLProcessor
