@@ -24,7 +24,7 @@ Examples:
   imgrank doctor --json
 """
 
-EXTRAS = {
+EXTRAS: dict[str, str | tuple[str, ...]] = {
     "faces": "cv2",
     "heic": "pillow_heif",
     "raw": "rawpy",
@@ -32,6 +32,7 @@ EXTRAS = {
     "onnx": "onnxruntime",
     "siglip": "transformers",
     "preview": "textual_image",
+    "rarl": ("transformers", "peft", "accelerate"),
 }
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 PACKAGES = ("torch", "open_clip_torch", "timm", "pillow", "huggingface-hub", "safetensors", "numpy")
@@ -72,10 +73,8 @@ def examine() -> dict[str, dict[str, Any]]:
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
         "extras": {
-            extra: "installed"
-            if importlib.util.find_spec(module)
-            else f"missing: pip install 'imgrank[{extra}]'"
-            for extra, module in EXTRAS.items()
+            extra: f"missing: pip install 'imgrank[{extra}]'" if _absent(modules) else "installed"
+            for extra, modules in EXTRAS.items()
         },
         "machine": {
             "system": platform.platform(),
@@ -100,6 +99,12 @@ def examine() -> dict[str, dict[str, Any]]:
         "locks": _locks(settings),
         "models": _models(settings),
     }
+
+
+def _absent(modules: str | tuple[str, ...]) -> bool:
+    """Whether one of the modules that an extra brings is not installed."""
+    names = (modules,) if isinstance(modules, str) else modules
+    return not all(importlib.util.find_spec(name) for name in names)
 
 
 def _settings() -> tuple[Settings, str]:
@@ -196,14 +201,17 @@ def _free(path: Path) -> str:
 def _models(settings: Settings) -> dict[str, str]:
     """Every model's weights against the digest that its folder records; is its backbone here?"""
     from imgrank.errors import ImgrankError
-    from imgrank.models.registry import entries, verify
+    from imgrank.models.digests import file_sha256, known_sha256
+    from imgrank.models.registry import VLM, entries
     from imgrank.models.resting import lacking, way_to
+    from imgrank.models.verifying import verify
 
     found = {}
     for entry in entries(settings.models_dir):
         name = entry.name if entry.where == "embedded" else str(entry.folder)
         try:
-            verify(entry)
+            # Gigabytes are read once, and then only by `imgrank models verify`.
+            verify(entry, known_sha256 if entry.kind == VLM else file_sha256)
             lacks = lacking(entry, settings)
             found[name] = f"{lacks}: {way_to(entry)}" if lacks else "ok"
         except ImgrankError as error:

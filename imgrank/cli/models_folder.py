@@ -36,8 +36,9 @@ def verify(names: tuple[str, ...]) -> int:
     One line a model: its name and "ok", or what is wrong, a file each. Exits with 3 if anything
     is, also if the backbone that a model rests on is not here.
     """
-    from imgrank.models.registry import differences, entries
+    from imgrank.models.registry import entries
     from imgrank.models.resting import lacking, way_to
+    from imgrank.models.verifying import differences
     from imgrank.settings import load_settings
 
     settings = load_settings()

@@ -39,8 +39,17 @@ then its prompt -> what this model gives for it:
                 `images/face_crop.py`. Absent: as in those of UTKFace
 
 An adapter's task needs `prompt` and `unit`, a linear one's `unit`, the one task of an l2rclip
-checkpoint `unit` and `ranks`; all others may be absent. A "retrieval" checkpoint has no tasks, and
-`measured` beside them: `models/retrieval_checkpoint.py`.
+checkpoint `unit` and `ranks`, a rarl one's `prompt`, `unit` and `range`; all others may be absent.
+A "retrieval" checkpoint has no tasks, and `measured` beside them: `models/retrieval_checkpoint.py`.
+
+A "rarl" checkpoint rests on a folder of transformers (`models/vlm_spec.py`), which `backbone` names
+by that folder's identity; `prompt` is the rule that the model is told, and `range` the two ends of
+the values that it gives. Its `model`: `models/rarl_checkpoint.py`.
+
+    lora            {"rank", "alpha", "targets"} of the factors in `model.safetensors`; null: it
+                    has all tensors
+    max_pixels      of a picture; larger ones are made smaller
+    max_new_tokens  of an answer
 """
 
 from __future__ import annotations
@@ -54,7 +63,13 @@ from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
 from imgrank.models.atomic import write_bytes, write_json
-from imgrank.models.config_values import RETRIEVAL, missing_values, wrong_values
+from imgrank.models.config_values import (
+    RARL,
+    RETRIEVAL,
+    missing_values,
+    of_transformers,
+    wrong_values,
+)
 from imgrank.models.digests import known_sha256
 from imgrank.models.spec import PREPROCESSING, to_verify
 
@@ -67,6 +82,7 @@ __all__ = [
     "CARD",
     "CONFIG",
     "FORMAT",
+    "RARL",
     "RETRIEVAL",
     "WEIGHTS",
     "check_replaced",
@@ -124,6 +140,8 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}). Fetch it again.") from error
+    if isinstance(config, dict) and "format" not in config and "model_type" in config:
+        raise CheckpointError(f"{folder} holds {of_transformers(config)}.")
     if not isinstance(config, dict) or "format" not in config:
         raise CheckpointError(f"{path} is not a checkpoint's config: it has no `format`.")
     if config["format"] != FORMAT:
@@ -148,9 +166,10 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
 def identity(folder: Path, backbone: str = "") -> str:
     """A short text that changes whenever this checkpoint's scores may change. No torch.
 
-    From the recorded digest of the weights, the model's sizes, the tasks' prompts, the backbone's
-    recorded digest, the version of the preprocessing and, if given, `backbone`: the identity of
-    the backbone that will really be used. A key of the store.
+    From the recorded digest of the weights, the model's sizes, the tasks' prompts (and what else of
+    them the scores depend on), the backbone's recorded digest, the version of the preprocessing
+    and, if given, `backbone`: the identity of the backbone that will really be used. A key of the
+    store.
     """
     config = read_config(folder)
     prompts = {name: task.get("prompt") for name, task in config.get("tasks", {}).items()}
@@ -164,9 +183,12 @@ def identity(folder: Path, backbone: str = "") -> str:
         for name, task in config.get("tasks", {}).items()
         if "ranks" in task
     }
+    told = config.get("tasks", {}) if config["kind"] == RARL else {}
+    ends = {name: task["range"] for name, task in told.items()}
     facts = {
         **({"scales": scales} if scales else {}),
         **({"levels": levels} if levels else {}),
+        **({"ends": ends} if ends else {}),
         "weights": config["weights"]["sha256"],
         "model": config.get("model"),
         "prompts": prompts,

@@ -9,17 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["RETRIEVAL", "missing_values", "wrong_values"]
+from imgrank.models.vlm_spec import MODEL_TYPE
+
+__all__ = ["RARL", "RETRIEVAL", "missing_values", "of_transformers", "wrong_values"]
 
 RETRIEVAL = "retrieval"
 """The one kind without tasks: it answers anything in words, as its backbone does."""
 
-_OF_TASK = {"adapter": ("prompt", "unit"), "linear": ("unit",), "l2rclip": ("unit", "ranks")}
+RARL = "rarl"
+"""A tuned Qwen2.5-VL: the one kind whose backbone ("vlm") is no OpenCLIP folder."""
+
+# Of a "rarl" config: more would fill the memory or never end, if it were believed.
+LARGEST_RANK = 4096
+LARGEST_END = 1e12  # of a scale; NaN and infinity are beyond it, too
+PIXELS = (28 * 28, 8192 * 8192)  # of a picture: one token, and far more than such a model ever saw
+LARGEST_ANSWER = 32_768  # tokens
+
+_OF_TASK = {
+    "adapter": ("prompt", "unit"),
+    "linear": ("unit",),
+    "l2rclip": ("unit", "ranks"),
+    RARL: ("prompt", "unit", "range"),
+}
 """What the config of a kind must say of each of its tasks."""
 
 _OF_MODEL = {
     "adapter": ("model.image_widths",),
     "l2rclip": ("model.features", "model.logit_scale"),
+    RARL: ("model.lora", "model.max_pixels", "model.max_new_tokens"),
 }
 
 
@@ -52,6 +69,27 @@ def _ends(value: Any) -> bool:
     """None, or the two ends of a scale."""
     numbers = isinstance(value, list) and all(isinstance(end, int | float) for end in value)
     return value is None or (numbers and len(value) in (0, 2))
+
+
+def _rising(value: Any) -> bool:
+    """Two finite numbers, the lower one first."""
+    if not (isinstance(value, list) and len(value) == 2 and all(map(_number, value))):
+        return False
+    return all(abs(end) <= LARGEST_END for end in value) and value[0] < value[1]
+
+
+def _count(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: _number(value) and isinstance(value, int) and least <= value <= most
+
+
+def _lora(value: Any) -> bool:
+    """Null, or the three facts of the factors."""
+    if not isinstance(value, dict):
+        return value is None
+    rank, alpha, targets = value.get("rank"), value.get("alpha"), value.get("targets")
+    if not _count(1, LARGEST_RANK)(rank) or not isinstance(alpha, int | float):
+        return False
+    return 0 < alpha <= LARGEST_END and bool(targets) and _texts(targets)
 
 
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
@@ -87,6 +125,14 @@ _TASK_TYPES: Mapping[str, Callable[[Any], bool]] = {
     "crop": _table,
     "domain": _table,
 }
+
+
+_RARL_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    "model.lora": _lora,
+    "model.max_pixels": _count(*PIXELS),
+    "model.max_new_tokens": _count(1, LARGEST_ANSWER),
+}
+_RARL_TASK_TYPES = {**_TASK_TYPES, "range": _rising}
 
 
 def _of_another_type(
@@ -125,14 +171,28 @@ def wrong_values(config: Mapping[str, Any]) -> list[str]:
     """Dotted names of what is there and is not what the rest of the program relies on."""
     wrong = _of_another_type(config, _TYPES)
     tasks, kind = config.get("tasks", {}), config.get("kind")
+    if not wrong and kind == RARL:
+        wrong = _of_another_type(config, _RARL_TYPES)
     if not wrong and kind in _OF_TASK:
-        return [w for t in tasks for w in _of_another_type(tasks[t], _TASK_TYPES, f"tasks.{t}.")]
+        types = _RARL_TASK_TYPES if kind == RARL else _TASK_TYPES
+        return [w for t in tasks for w in _of_another_type(tasks[t], types, f"tasks.{t}.")]
     if not wrong and kind == RETRIEVAL:
         # Without a tower of its own it would be the plain backbone under another name.
         towers = config.get("backbone", {}).get("replaced", ["image"])
         wrong = [] if towers and set(towers) <= {"image", "text"} else ["backbone.replaced"]
         wrong += ["tasks"] if tasks else []
     return wrong
+
+
+def of_transformers(config: Mapping[str, Any]) -> str:
+    """What a folder holds whose config.json is one of transformers, and what is to be done."""
+    if config.get("model_type") == MODEL_TYPE:
+        return "a Qwen2.5-VL, no checkpoint of imgrank: use it as --model rarl:FOLDER or --backbone"
+    found = str(config.get("model_type"))[:60]
+    return (
+        f"a model of transformers, of type {found!r}. Of those imgrank uses Qwen2.5-VL "
+        f"({MODEL_TYPE!r}) alone: imgrank models list"
+    )
 
 
 def _has(value: Any, keys: Sequence[str]) -> bool:

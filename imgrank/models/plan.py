@@ -26,7 +26,6 @@ from imgrank.models.published import backbone_config, detector_file, own_config
 from imgrank.models.registry import (
     DETECTOR,
     EMBEDDED,
-    differences,
     find,
     listed,
     listed_as,
@@ -34,6 +33,7 @@ from imgrank.models.registry import (
 )
 from imgrank.models.resting import backbone_by_digest
 from imgrank.models.spec import CONFIG
+from imgrank.models.verifying import differences
 from imgrank.models.wish import (
     Wish,
     choose_backbone,

@@ -1,48 +1,54 @@
 """Which models there are: in the package, in the user's data folder, known by name. No torch.
 
 A model is a folder: a backbone (it holds `open_clip_config.json`), a checkpoint that names one
-(`config.json`, see `models/checkpoint.py`), or a face detector, which has the name and the file of
-the list. One that was pulled also holds `origin.json` (see `models/origin.py`). Folders of the user
+(`config.json`, see `models/checkpoint.py`), a Qwen2.5-VL (a `config.json` of transformers, see
+`models/vlm_spec.py`), or a face detector, which has the name and the file of the list. One that was
+pulled also holds `origin.json` (see `models/origin.py`). Folders of the user
 may be named by path. Hidden ones are half-done pulls, never models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from imgrank.errors import CheckpointError, ModelUnavailable
-from imgrank.models.checkpoint import RETRIEVAL, read_config
-from imgrank.models.checkpoint import WEIGHTS as OWN_WEIGHTS
+from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
+from imgrank.models.checkpoint import RARL, RETRIEVAL, read_config
+from imgrank.models.elsewhere import remember
 from imgrank.models.origin import ORIGIN, Origin, read_origin
-from imgrank.models.spec import CONFIG, WEIGHTS, file_sha256, read_spec
+from imgrank.models.spec import CONFIG, WEIGHTS, read_spec
+from imgrank.models.vlm_spec import is_vlm, needed_files
 
 __all__ = [
     "DEFAULT_BACKBONE",
     "DETECTOR",
     "EMBEDDED",
+    "PREFIX",
+    "VLM",
     "Entry",
     "Listed",
     "absent",
+    "again",
     "answering",
-    "differences",
     "entries",
     "find",
     "listed",
     "listed_as",
+    "refuse_kind",
     "same_origin",
     "size_text",
     "tags_of",
-    "verify",
 ]
 
 EMBEDDED = Path(__file__).parents[1] / "weights"
 REGISTRY = Path(__file__).with_name("registry.toml")
 DETECTOR = "detector"
+VLM = "vlm"
+PREFIX = "rarl:"  # of a name: that model, which must look at several pictures at once
 ANSWERS = "answers"  # the one table of that file which is no model
 DEFAULT_BACKBONE = "tiny"
 REMOTE = ("hf:", "open_clip:")
@@ -54,6 +60,7 @@ class Listed:
 
     revision: 40 hex digits, "" if unpinned.   bytes, image_size: 0 if unknown.
     licence: "" if unknown.   unpublished: why it cannot be pulled, "" if it can.
+    instead: of one for research only, the name of another whose licence allows more, or "".
     """
 
     name: str
@@ -71,6 +78,7 @@ class Listed:
     backbone: str = ""
     unpublished: str = ""
     convert: Literal["", "aesthetic-head"] = ""
+    instead: str = ""
 
     @property
     def repository(self) -> str:
@@ -103,7 +111,8 @@ class Entry:
     """A model that is on this machine.
 
     name: of its folder, or, if that was given by path, what its config says.
-    kind: "backbone", "detector", a checkpoint's ("adapter", ...), or "damaged", with the problem.
+    kind: "backbone", "vlm", "detector", a checkpoint's ("adapter", "rarl", ...), or "damaged", with
+    the problem.
     tasks: task key -> what its config records (prompt, unit, range, measured quality).
     origin: of one that was pulled or imported, else None.
     """
@@ -134,7 +143,7 @@ class Entry:
 
     @property
     def backbone(self) -> str:
-        """Name of the backbone that this checkpoint rests on, "" for a backbone."""
+        """Name of the backbone (or "vlm") that this checkpoint rests on, "" for what is one."""
         facts = self.config.get("backbone", {})
         return str(facts.get("name", "")) if isinstance(facts, dict) else ""
 
@@ -165,10 +174,13 @@ def find(name: str, models: Path | None = None) -> Entry:
     name: of its folder in the package or in `models`, the path of its folder, or, if it was
     pulled, `hf:OWNER/REPOSITORY[@REVISION]` or `open_clip:ARCHITECTURE/TAG`: of several the one
     that was pulled last, and none that reads pictures at another size than its own.
+    With `rarl:` before it, it must be a checkpoint of that kind or a Qwen2.5-VL.
 
-    Raises ModelUnavailable if it is not here, saying how to fetch one that is known, and
-    CheckpointError if its folder is damaged.
+    Raises ModelUnavailable if it is not here, saying how to fetch one that is known,
+    CheckpointError if its folder is damaged, and UsageError if `rarl:` names another kind.
     """
+    if name.startswith(PREFIX):
+        return _find_rarl(name, models)
     if name.startswith(REMOTE):
         here = [
             (not entry.problem, entry.origin.pulled, entry.name, entry)
@@ -191,8 +203,34 @@ def find(name: str, models: Path | None = None) -> Entry:
             entry = _entry(folder, named=folder.parent in (EMBEDDED, models))
             if entry is None:
                 raise CheckpointError(_no_model(folder))
+            if entry.kind == VLM and folder.parent not in (EMBEDDED, models):
+                remember(folder)
             return entry
     raise ModelUnavailable(absent(name, models))
+
+
+def _find_rarl(name: str, models: Path | None) -> Entry:
+    rest = name.removeprefix(PREFIX)
+    if not rest:
+        raise UsageError(f"{PREFIX} needs a name or a folder behind it: {PREFIX}NAME.")
+    try:
+        entry = find(rest, models)
+    except ModelUnavailable:
+        if known := listed_as(rest):
+            refuse_kind(name, known.kind)  # or one would fetch it in vain
+        raise
+    refuse_kind(name, entry.kind)
+    return entry
+
+
+def refuse_kind(name: str, kind: str) -> None:
+    """Raises UsageError if a name begins with `rarl:` and stands for a model of another kind."""
+    if name.startswith(PREFIX) and kind not in (RARL, VLM):
+        rest = name.removeprefix(PREFIX)
+        raise UsageError(
+            f"'{name}': {rest} is of kind {kind}, and {PREFIX} stands before a checkpoint that "
+            f"`imgrank train rarl` made, or a Qwen2.5-VL. Name it without: {rest}."
+        )
 
 
 def same_origin(origin: Origin, wish: str) -> bool:
@@ -278,50 +316,6 @@ def size_text(count: int) -> str:
     return f"{count / 1e3:.0f} kB" if count >= 1e3 else f"{count} B"
 
 
-def verify(entry: Entry) -> None:
-    """Reads a model's files against the digests that its folder records.
-
-    Raises CheckpointError, naming the files that differ. No torch.
-    """
-    if different := differences(entry):
-        again = {
-            "embedded": "Install imgrank again.",
-            "pulled": _again(entry.folder),
-            "local": "Fetch it again.",
-        }[entry.where]
-        raise CheckpointError(f"{entry.name} is damaged: {'; '.join(different)}. {again}")
-
-
-def differences(entry: Entry, digest: Callable[[Path], str] = file_sha256) -> list[str]:
-    """What is wrong with a model's files, one text a file; [] if all are as recorded.
-
-    Reads every file that `origin.json` names, and the weights of any model. No torch.
-    digest: hex sha256 of a file's content; `known_sha256` reads none that is as it was.
-    """
-    if entry.problem:
-        return [entry.problem.rstrip(".")]
-    files = entry.origin.files if entry.origin is not None else {}
-    recorded = {entry.folder / name: facts for name, facts in files.items()}
-    if entry.kind == "backbone":
-        try:
-            spec = read_spec(entry.folder)
-        except CheckpointError as error:
-            return [str(error).rstrip(".")]
-        own = {spec.weights: spec.weights_sha256}
-    elif entry.kind == DETECTOR:
-        own = {}
-    else:
-        own = {entry.folder / OWN_WEIGHTS: entry.config["weights"]["sha256"]}
-    found = []
-    for path in dict.fromkeys([*recorded, *own]):
-        wanted = {own.get(path), recorded.get(path, {}).get("sha256")} - {None}
-        if not path.is_file():
-            found.append(f"{path} is missing")
-        elif wanted and {digest(path)} != wanted:
-            found.append(f"{path} was altered (its sha256 is not the one recorded)")
-    return found
-
-
 def _detector_file(name: str) -> str:
     """Of the face detector that the list has by this name, "" if it has none."""
     known = listed().get(name)
@@ -332,7 +326,7 @@ def _no_model(folder: Path) -> str:
     file = _detector_file(folder.name)
     holds = f"no {file}" if file else f"neither config.json nor {CONFIG}"
     text = f"{folder} is no model: it holds {holds}."
-    return f"{text} {_again(folder)}" if (folder / ORIGIN).is_file() else text
+    return f"{text} {again(folder)}" if (folder / ORIGIN).is_file() else text
 
 
 def _folders(models: Path | None) -> Iterator[Path]:
@@ -352,6 +346,9 @@ def _entry(folder: Path, *, named: bool) -> Entry | None:
             read_spec(folder)  # says which are missing; else it may hash them, which is slow
         name = folder.name if named else read_spec(folder).name
         return Entry(name, "backbone", folder, where, origin=origin)
+    if is_vlm(folder):
+        needed_files(folder)  # says which are missing
+        return Entry(folder.absolute().name, VLM, folder, where, origin=origin)
     if (folder / "config.json").is_file():
         config = read_config(folder)
         name = folder.name if named else str(config["name"])
@@ -364,7 +361,7 @@ def _entry(folder: Path, *, named: bool) -> Entry | None:
 def _origin(folder: Path) -> Origin | None:
     origin = read_origin(folder)
     if origin is None and (folder / ORIGIN).is_file():
-        raise CheckpointError(f"{folder / ORIGIN} cannot be read. {_again(folder)}")
+        raise CheckpointError(f"{folder / ORIGIN} cannot be read. {again(folder)}")
     return origin
 
 
@@ -376,11 +373,12 @@ def _check_sizes(folder: Path, origin: Origin | None) -> None:
             has = path.stat().st_size
             if has != size:
                 raise CheckpointError(
-                    f"{path} is damaged: {has} bytes, and {size} were pulled. {_again(folder)}"
+                    f"{path} is damaged: {has} bytes, and {size} were pulled. {again(folder)}"
                 )
 
 
-def _again(folder: Path) -> str:
+def again(folder: Path) -> str:
+    """What to do about a damaged model that was pulled."""
     return f"Fetch it again: imgrank models remove {folder.name}, then pull it."
 
 

@@ -18,8 +18,9 @@ from imgrank.cli import cli
 from imgrank.errors import CheckpointError, ImgrankError, ModelUnavailable, UsageError
 from imgrank.models.imported import new_folder
 from imgrank.models.origin import read_origin
-from imgrank.models.registry import EMBEDDED, find, verify
+from imgrank.models.registry import EMBEDDED, find
 from imgrank.models.spec import read_spec
+from imgrank.models.verifying import verify
 from imgrank.settings import load_settings
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"

@@ -17,14 +17,13 @@ from imgrank.models.licence import research_only
 from imgrank.models.registry import (
     EMBEDDED,
     absent,
-    differences,
     entries,
     find,
     listed,
     size_text,
-    verify,
 )
 from imgrank.models.spec import file_sha256
+from imgrank.models.verifying import differences, verify
 from imgrank.settings import load_settings
 
 REVISION = "0123456789abcdef" * 2 + "01234567"
@@ -111,12 +110,16 @@ def test_every_entry_is_whole_and_claims_nothing_unseen(known: Any) -> None:
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests)
     assert known.kind == "backbone" or known.backbone in {"", *listed()}
     assert known.convert in ("", "aesthetic-head")
-    assert known.research_only == (known.licence == "apple-amlr")
+    assert known.research_only == (known.licence in ("apple-amlr", "Qwen RESEARCH LICENSE"))
+    assert known.instead in {"", *listed()}
 
 
-def test_only_what_was_never_seen_is_unpinned() -> None:
+def test_only_what_was_not_seen_as_it_is_now_is_unpinned() -> None:
     published = [known for known in listed().values() if known.origin]
-    assert [known.name for known in published if not known.revision] == ["convnext-base-224"]
+    assert [known.name for known in published if not known.revision] == [
+        "convnext-base-224",
+        *("qwen2.5-vl-3b", "qwen2.5-vl-7b"),  # of these commits were seen, but only old ones
+    ]
 
 
 # ---- what is not here ----------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import parse
 from imgrank.models import digests
-from imgrank.models.registry import EMBEDDED, entries, find, verify
+from imgrank.models.registry import EMBEDDED, entries, find
+from imgrank.models.verifying import verify
 from imgrank.rankers.load import load_ranker, route
 from imgrank.settings import load_settings
 
