@@ -1,4 +1,4 @@
-"""`compare`: two pictures, by a head that looks at both where there is one, else by two scores."""
+"""`compare`: two pictures, by a model that looks at both where it does, else by two scores."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 from imgrank.calls import Options, PathLike, column_of, say, say_device
 from imgrank.errors import NothingReadable, UsageError
+from imgrank.images import ImageFile
 from imgrank.images.reading import Unreadable, read_file
 from imgrank.images.scan import require
 from imgrank.instruction import parse
 from imgrank.opening import open_store
-from imgrank.rankers.base import Features, Job, PairwiseRanker
+from imgrank.rankers.base import Features, Job, PairwiseRanker, Score
 from imgrank.rankers.load import route
 from imgrank.results.ranking import Column, goodness
+from imgrank.saying import lacking
+from imgrank.scopes import score_all
 from imgrank.settings import load_settings
+from imgrank.store.store import Store
 
 __all__ = ["Comparison", "compare"]
 
@@ -49,25 +53,41 @@ def compare(
     settings = options.settings or load_settings()
     job = route(parse(instruction), settings, options.model)
     say(options, [job])
-    a, b = (_features(path, job) for path in pair)
-    with open_store(settings, [job.ranker.source], options.notify):
-        (cell_a,), (cell_b,) = job.ranker.score([a, b], [job.query])
+    together = job.ranker.scope == "set"
+    seen = [] if together else [_features(path, job) for path in pair]
+    with open_store(settings, [job.ranker.source], options.notify) as store:
+        if together:
+            cell_a, cell_b = _values(pair, job, store, options)
+        else:
+            (cell_a,), (cell_b,) = job.ranker.score(seen, [job.query])
     for path, cell in zip(pair, (cell_a, cell_b), strict=True):
         if cell is None:
-            raise NothingReadable(f"{path} has no {job.answer.prompt}.")
+            raise NothingReadable(f"{path} {lacking([None], [column_of(job)])}.")
     assert cell_a is not None and cell_b is not None
     column = column_of(job)
     good_a, good_b = goodness(column, [cell_a.value, cell_b.value])
     probability = None
     if isinstance(job.ranker, PairwiseRanker) and column.reference is None:
-        probability = job.ranker.compare(a, b, job.query)
+        probability = job.ranker.compare(seen[0], seen[1], job.query)
         if probability is not None and not job.query.descending:
             probability = 1 - probability
     if probability is not None:
         good_a, good_b = probability, 1 - probability
     winner = None if good_a == good_b else pair[0] if good_a > good_b else pair[1]
-    say_device(options, job.ranker.source)
+    say_device(options, job.ranker if together else job.ranker.source)
     return Comparison(*pair, winner, probability, (cell_a.value, cell_b.value), column)
+
+
+def _values(
+    pair: tuple[Path, Path], job: Job, store: Store, options: Options
+) -> list[Score | None]:
+    """Of a model that is shown both in one window; what it answers is kept."""
+    files = [ImageFile.of(path) for path in dict.fromkeys(pair)]
+    table = score_all(files, [job], store, notify=options.notify, slow=True)  # one window
+    for skip in table.skips:
+        raise NothingReadable(f"{skip.path}: {skip.reason}.")
+    found = {path: cell for path, (cell,) in zip(table.paths, table.scores, strict=True)}
+    return [found[path] for path in pair]
 
 
 def _features(path: Path, job: Job) -> Features:

@@ -8,7 +8,7 @@ import click
 
 from imgrank.errors import UsageError
 
-__all__ = ["agreed"]
+__all__ = ["agreed", "may_ask"]
 
 
 def agreed(question: str, *, default: bool, otherwise: str) -> bool:
@@ -20,6 +20,11 @@ def agreed(question: str, *, default: bool, otherwise: str) -> bool:
     if not _somebody_is_there():
         raise UsageError(otherwise)
     return click.confirm(question, default=default, err=True)
+
+
+def may_ask() -> bool:
+    """Whether there is a terminal to ask on."""
+    return _somebody_is_there()
 
 
 def _somebody_is_there() -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgrank.cli import options as shared
+from imgrank.rankers.base import WINDOWED
 from imgrank.results.output import number, visible
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def compare(
     With an adapter, the winner and the probability that FIRST comes before SECOND are those of its
     pairwise head, which sees both pictures at once; other rankers compare their scores and give
     no probability, nor does any for "closest to 3 dogs" unless it was trained for closeness. No
-    winner: both score the same. No score is kept or looked up.
+    winner: both score the same. No score is kept or looked up, except for --model rarl:NAME, which
+    sees both pictures at once too.
     """
     from imgrank import api
 
@@ -101,6 +103,8 @@ def _no_probability(found: Comparison) -> str:
         return ""
     if column.reference is not None:
         return "  no probability: none is known for the distance to a number"
+    if column.method in WINDOWED:
+        return f"  no probability: {column.model} gives both a value and says nothing of how surely"
     return (
         f"  no probability: {column.method} {column.model} scores each picture on its own; only a "
         "head that was trained on pairs gives one"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar, cast
 
 import click
 
@@ -76,6 +76,18 @@ def model_options(command: Command) -> Command:
             "hf:OWNER/REPOSITORY[@REVISION] or open_clip:ARCHITECTURE/TAG.",
         ),
         run_options,
+    )
+
+
+def slow_option(command: Command) -> Command:
+    """Of commands that a model of billions of parameters may be asked by."""
+    return stack(
+        command,
+        click.option(
+            "--yes",
+            is_flag=True,
+            help="With --model rarl:NAME: do not ask before more than a minute on a slow device.",
+        ),
     )
 
 
@@ -179,7 +191,22 @@ def build_options(paths: Sequence[str], reporter: Reporter, **given: Any) -> tup
         settings=settings,
         notify=reporter.notify,
         progress=reporter.progress,
+        slow=given.get("yes", False) or asking(reporter),
     )
+
+
+def asking(reporter: Notices) -> Callable[[str], bool] | Literal[False]:
+    """What asks before a long work; False where nobody can be asked."""
+    from imgrank.cli.asking import agreed, may_ask
+
+    if not may_ask():
+        return False
+
+    def ask(forecast: str) -> bool:
+        reporter.stop()
+        return agreed(f"{forecast[0].upper()}{forecast[1:]}. Go on?", default=False, otherwise="")
+
+    return ask
 
 
 # ---- standard error ------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ Examples:
 @shared.output_options
 @shared.scan_options
 @shared.model_options
+@shared.slow_option
 def score(
     arguments: tuple[str, ...],
     by: tuple[str, ...],

@@ -89,6 +89,7 @@ Examples:
     "default, else tiny]",
 )
 @shared.run_options
+@shared.slow_option
 def search(
     arguments: tuple[str, ...],
     like: tuple[str, ...],

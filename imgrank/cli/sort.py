@@ -54,6 +54,7 @@ Examples:
 @shared.output_options
 @shared.scan_options
 @shared.model_options
+@shared.slow_option
 def sort(
     arguments: tuple[str, ...],
     by: tuple[str, ...],
@@ -83,6 +84,11 @@ def sort(
     alike they must be: keep-best:0.75 leaves out less than the usual 0.65. A picture is only left
     out for a better one that it is itself near, and its file stays where it is. --reverse, --min,
     --max and --top come after.
+
+    With --model rarl:NAME a vision-language model looks at windows of 8 pictures, in two rounds,
+    and their values are fitted to one scale: scores depend on which other pictures there are. On a
+    CPU that is minutes a window, which is told before. Every answer is kept: after Ctrl-C the same
+    command goes on.
 
     The pictures shown can be copied, linked, moved or renamed. Sidecars (.xmp, ...) and the RAW of
     a JPEG go along; nothing is ever overwritten (a name that is taken gets a -2); `imgrank undo`
