@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from imgrank.errors import DataError, UsageError
+from imgrank.errors import DataError, InstructionError, UsageError
+from imgrank.instruction import parse
 from imgrank.listwise.prompt import Rule
 from imgrank.tasks import tasks
 
@@ -29,18 +30,24 @@ def rule_of(
     subject: str,
     ends: Ends | None = None,
     chosen: Ends | None = None,
+    *,
+    unit: str = "",
 ) -> Rule:
     """The rule of a task of tasks.toml, or of free text if `task` is None or is not in it.
 
     prompt_or_text: the free text, if `subject` is empty; not looked at for a known task.
     subject: what is counted, or the free text.   ends: of the labels of a data set; they win over
     the task's usual ones, but not for ages (0..100) and counts (0..20).   chosen: the user's own
-    ends; they win over all.   Raises UsageError for a task that is not seen but measured (file
-    size) and for chosen ends that do not rise, DataError for such ends of labels.
+    ends; they win over all.   unit: of the labels, if known; one that is not the task's ("age
+    group" for ages in years) is named in the text, and then its ends count for any task.
+    Raises UsageError for a task that is not seen but measured (file size) and for chosen ends that
+    do not rise, DataError for such ends of labels.
     """
-    text = template(task, subject or prompt_or_text).replace("{}", subject or "objects")
+    text = _text(task, subject or _wish(prompt_or_text)).replace("{}", subject or "objects")
     known = tasks().get(task or "")
-    usual = (known.values[0], known.values[1]) if known and known.values else FREE
+    other = bool(known and known.unit and unit and unit != known.unit)
+    if other:
+        text = f"{text} ({unit})"
     if chosen is not None:
         if not _rise(chosen):
             raise UsageError(
@@ -48,22 +55,32 @@ def rule_of(
                 f"{chosen[0]:g} and {chosen[1]:g}."
             )
         return Rule(text, *map(float, chosen))
-    if ends is not None and task not in SHARED:
+    if ends is not None and (other or task not in SHARED):
         if not _rise(ends):
             raise DataError(
-                f"All labels are the same ({ends[0]:g}) or are not finite, so there is nothing to "
-                f"learn from them. Take other data, or give the range of the values."
+                f"The labels go from {ends[0]:g} to {ends[1]:g}, so there is nothing to order by "
+                f"them. Take other data, or give the range of the values."
             )
         return Rule(text, *map(float, ends))
-    return Rule(text, float(usual[0]), float(usual[1]))
+    low, high = known.values if known and known.values else FREE
+    return Rule(text, float(low), float(high))
 
 
 def template(task: str | None, words: str) -> str:
     """A rule's text as a checkpoint keeps it: "the number of {}", {} for what is counted.
 
-    words: free text, read if `task` is None or is not in tasks.toml.   Raises UsageError for a
-    task that is measured.
+    words: free text, read if `task` is None or is not in tasks.toml; "by how cosy it looks" is
+    "cosy".   Raises UsageError for a task that is measured.
     """
+    return _text(task, _wish(words))
+
+
+def kept(prompt: str, ends: Sequence[float], subject: str) -> Rule:
+    """The rule of a task's facts in a checkpoint: its `prompt`, its `range` and what is counted."""
+    return Rule(prompt.replace("{}", subject or "objects"), float(ends[0]), float(ends[1]))
+
+
+def _text(task: str | None, words: str) -> str:
     known = tasks().get(task or "")
     if known is None:
         quoted = " ".join(words.replace('"', "'").replace("{}", " ").split())
@@ -71,14 +88,18 @@ def template(task: str | None, words: str) -> str:
     if not known.rule:
         raise UsageError(
             f"The {known.phrases[0]} of a picture is measured, not guessed by a model. "
-            f"Sort by it without a model: --by '{known.phrases[0]}'."
+            f"Sort by it without --model."
         )
     return known.rule.replace("{subject}", "{}")
 
 
-def kept(prompt: str, ends: Sequence[float], subject: str) -> Rule:
-    """The rule of a task's facts in a checkpoint: its `prompt`, its `range` and what is counted."""
-    return Rule(prompt.replace("{}", subject or "objects"), float(ends[0]), float(ends[1]))
+def _wish(text: str) -> str:
+    """What a free text is about, without its frame; the text itself if it has none."""
+    try:
+        query = parse(text)
+    except InstructionError:
+        return text
+    return query.subject if query.task is None and query.subject else text
 
 
 def _rise(ends: Ends) -> bool:
