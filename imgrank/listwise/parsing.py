@@ -21,7 +21,7 @@ __all__ = ["Item", "parse", "well_formed"]
 
 DEEPEST = 8  # brackets in brackets; an answer has 2. Parsers of Python recurse, these texts nest.
 LITERAL = 20_000  # characters; a Python literal is an answer's, not a book's
-LARGEST = 2**63  # an id of more is no image's, and such an int may be too long to print
+LARGEST = 2**53  # an id of more is no image's, and floats could not tell it from the next
 
 NUMBER = r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"
 NUMERIC = re.compile(rf"\s*+({NUMBER})\s*+", re.ASCII)
