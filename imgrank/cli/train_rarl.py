@@ -47,7 +47,7 @@ ESTIMATE = click.option(
 
 def _run_options(*own: Callable[[Any], Any]) -> Callable[[Any], Any]:
     options = (START, *own, ESTIMATE)
-    return run_options(*options, folds=False, cache=False, backbone=BACKBONE)
+    return run_options(*options, cache=False, backbone=BACKBONE)
 
 
 @click.command(epilog=RARL_EXAMPLES)
@@ -71,8 +71,8 @@ def rarl(list_: bool, estimate: bool, **given: Any) -> int:
 
     Fetch a model first: imgrank models pull qwen2.5-vl-3b (for research only; qwen2.5-vl-7b is the
     alternative). Made for a GPU of 24 GB; --estimate tells memory and time. On a CPU only models
-    far smaller than these can be trained. --set full=true trains all weights, --set second.mutation=0
-    leaves the mutation out. Needs the extra "rarl".
+    far smaller than these can be trained. --set full=true trains all weights, and --set
+    second.mutation=0 leaves the mutation out. Needs the extra "rarl".
 
     Several processes: torchrun --nproc_per_node 2 -m imgrank train rarl ...; on a machine without
     GPUs put ACCELERATE_USE_CPU=true before it.
@@ -150,6 +150,7 @@ def _run(method: str, recipes: Any, estimate: bool, given: dict[str, Any]) -> in
         report,
         command_line(),
         partial=given["partial"],
+        fold=given["fold"] or 0,
         device=given["device"],
     )
     return 130 if done is None else 0

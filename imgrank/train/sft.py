@@ -1,4 +1,4 @@
-"""Plain fine-tuning of a Qwen2.5-VL on true answers (SFT): the baseline of RARL, and a start for it.
+"""Plain fine-tuning of a Qwen2.5-VL on true answers (SFT): RARL's baseline, and a start for it.
 
 Paper: "RARL" (002), which gives the baseline's figures in its tables 2, 4 and 5 and says nothing of
 how it was trained. So all of this is ours: the prompts of RARL's second stage (`rarl_data.py`), n
@@ -17,24 +17,32 @@ Expected (the paper's, 3B): UTKFace MAE 5.51 (of 6.95 before), COCO-REM accuracy
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from imgrank.data.labelled import ReadOptions
 from imgrank.errors import UsageError
 from imgrank.listwise.prompt import truth_answer
+from imgrank.models.checkpoint import read_config
+from imgrank.models.rarl_checkpoint import RARL
 from imgrank.models.vlm_spec import read_vlm
 from imgrank.train import plots
+from imgrank.train.keeping import duration
 from imgrank.train.processes import Processes, join
 from imgrank.train.rarl_data import Problem, draw, opened, problem_of
-from imgrank.train.rarl_keeping import write_checkpoint
-from imgrank.train.rarl_policy import Policy, enough_memory, policy_of
+from imgrank.train.rarl_keeping import MAY_CHANGE, write_checkpoint
+from imgrank.train.rarl_policy import (
+    Learning,
+    Policy,
+    enough_memory,
+    policy_of,
+    require_rarl,
+)
 from imgrank.train.rarl_recipe import trained_on
 from imgrank.train.run import (
     JsonLines,
@@ -43,7 +51,6 @@ from imgrank.train.run import (
     load_state,
     polite_stop,
     remaining,
-    require_extras,
     require_number,
     save_state,
     silent,
@@ -58,97 +65,77 @@ STAGE = 0  # of the draws of a step; RARL's stages are 1 and 2
 
 
 def update(
-    config: Config,
-    problem: Problem,
-    policy: Policy,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    processes: Processes,
+    config: Config, problem: Problem, learning: Learning, processes: Processes
 ) -> dict[str, float]:
     """One step; the loss, and the norm of the gradient before it is clipped."""
+    policy, step = learning.policy, learning.step
     prompts = draw(problem, config.sizes, config.prompts, config.seed, STAGE, step)
     truths = [policy.encoded(truth_answer(prompt.values)) for prompt in prompts]
     tokens = sum(len(truth) for truth in truths)  # of all processes
     own = range(len(prompts))[processes.share(len(prompts))]
     asked = policy.ask(opened(problem, [prompts[n] for n in own], config.max_pixels))
-    optimizer.zero_grad(set_to_none=True)
     size = config.at_once or len(own)
-    total = torch.zeros((), device=processes.device)
+    total = torch.zeros(1, device=processes.device)
     for first in range(0, len(own), size):
-        rows = range(first, min(first + size, len(own)))
+        rows = range(len(own))[first : first + size]
         answers = policy.padded([truths[own[row]] for row in rows])  # [B, T]
-        log_p, _ = policy.logprobs(asked, rows, answers)  # [B, T]
-        # The mean over processes follows, so that each gives its part of the sum times their number.
-        loss = -(log_p * policy.mask(answers)).sum() / tokens * processes.count
+        log_p, _ = policy.logprobs(asked, rows, answers)  # [B, T], 0 behind the end
+        # The mean over processes follows: each gives its part of the sum times their number.
+        loss = -log_p.sum() / tokens * processes.count
         require_number(loss.detach(), step)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    parameters = list(policy.trained().values())
-    processes.average_gradients(parameters)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
-    for group in optimizer.param_groups:
+    for group in learning.optimizer.param_groups:
         group["lr"] = config.rate(step)
-    optimizer.step()
-    mean = processes.gather(total[None], processes.count).mean()
-    return {"total": round(float(mean), 6), "gradient": round(float(norm), 6)}
+    norm = learning.advance(processes)
+    mean = processes.gather(total, processes.count).mean()
+    return {"total": round(float(mean), 6), "gradient": round(norm, 6)}
 
 
 def train(
     config: Config,
     problem: Problem,
     policy: Policy,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     out: Path,
     report: Report,
     processes: Processes,
-) -> float | None:
-    """The loop. Returns the seconds of all runs; None: stopped before the end.
+) -> Learning | None:
+    """The loop. None: stopped before the end.
 
     settings: everything that a run that goes on must have in common with the one before.
     Raises CheckpointError if `out` holds the state of other settings or a damaged one, and if the
     loss is no number; DataError on a full disk.
     """
-    trained = policy.trained()
-    optimizer = torch.optim.AdamW(trained.values(), lr=config.lr, weight_decay=config.weight_decay)
-    step, before = 0, 0.0
+    learning = Learning(policy, config)
     if (state := load_state(out / STATE, settings)) is not None:
-        step, before = state["step"], state["seconds"]
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(state["model"][name])
-        optimizer.load_state_dict(state["optimizer"])
-        report(f"resumed at step {step} of {config.steps}")
-    first, started = step, time.monotonic()
+        learning.load(state)
+        report(f"resumed at step {learning.step} of {config.steps}")
+    first, before, started = learning.step, learning.seconds, time.monotonic()
     log = JsonLines(out / LOG, first) if processes.first and first < config.steps else None
-
-    def save() -> None:
-        model: dict[str, Tensor] = {name: value.detach() for name, value in trained.items()}
-        seconds = before + time.monotonic() - started
-        learnt = {"model": model, "optimizer": optimizer.state_dict()}
-        save_state(out / STATE, settings, {"step": step, "seconds": seconds, **learnt})
-
     with polite_stop() as stop:
-        while step < config.steps and not processes.any(stop.asked):
+        while learning.step < config.steps and not processes.any(stop.asked):
             with enough_memory(config):
-                row = update(config, problem, policy, optimizer, step, processes)
-            step += 1
+                row = update(config, problem, learning, processes)
+            learning.seconds = before + time.monotonic() - started
             if log is not None:
-                log.write({"step": step, **row})
-                done, left = step - first, config.steps - step
+                log.write({"step": learning.step, **row})
+                done, left = learning.step - first, config.steps - learning.step
                 estimate(started, done, left, report)
-                if left and step % config.save_every == 0:
-                    save()
-                if step % config.report_every == 0 or not left:
+                if learning.step % config.save_every == 0:
+                    save_state(out / STATE, settings, learning.state())
+                if learning.step % config.report_every == 0 or not left:
                     said = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-                    report(f"step {step}: {said}; {remaining(started, done, left)} left")
+                    left_time = remaining(started, done, left)
+                    report(f"step {learning.step}: {said}; {left_time} left")
     if log is not None:
-        save()
+        save_state(out / STATE, settings, learning.state())
         plots.curves(out / LOG, out / CURVES)
     processes.wait()
-    if step < config.steps:
-        report(f"stopped after step {step}; run the same line to go on")
+    if learning.step < config.steps:
+        report(f"stopped after step {learning.step}; run the same line to go on")
         return None
-    return before + time.monotonic() - started
+    return learning
 
 
 def run(
@@ -171,7 +158,7 @@ def run(
     Raises as `train` does, UsageError for a recipe or a device that cannot be, DataError for data
     that are missing or damaged.
     """
-    require_extras("fine-tuning")
+    require_rarl()
     processes = join(device)
     report = report if processes.first else silent
     report(processes.about)
@@ -182,15 +169,19 @@ def run(
         report(line)
     out.mkdir(parents=True, exist_ok=True)
     with alone_in(out) if processes.first else nullcontext():
-        config = trained_on(config, data, processes.in_turn(lambda: read_vlm(backbone)).name)
+        spec = processes.in_turn(lambda: read_vlm(backbone))  # hashes what may be 16 GB
+        config = trained_on(config, data, spec.name)
         policy = policy_of(config, backbone, start, processes.device, frozen=False)
-        settings = {"method": "sft", **asdict(config), "problem": problem.digest}
-        seconds = train(config, problem, policy, settings, out, report, processes)
-        if seconds is not None and processes.first:
+        own = {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
+        weights = read_config(start, RARL)["weights"]["sha256"] if start is not None else ""
+        facts = {"problem": problem.digest, "backbone": spec.identity, "start": weights}
+        settings = {"method": "sft", **own, **facts}
+        learnt = train(config, problem, policy, settings, out, report, processes)
+        if learnt is not None and processes.first:
+            about = f"{config.steps} steps of {config.prompts} conversations, seed {config.seed}"
             told = [
                 f"command: `{command}`",
-                f"{config.steps} steps of {config.prompts} conversations, seed {config.seed}, "
-                f"{seconds / 60:.1f} minutes",
+                f"{about}, {duration(learnt.seconds, processes.device)}",
             ]
             training = {"method": "sft", "data": {data: {"fold": fold}}, "steps": config.steps}
             write_checkpoint(
@@ -199,4 +190,4 @@ def run(
             )  # fmt: skip
         processes.wait()
     processes.leave()
-    return out / config.name if seconds is not None else None
+    return out / config.name if learnt is not None else None

@@ -30,11 +30,10 @@ class Config(Tuning):
     steps: int = 500
     sizes: tuple[int, ...] = (1, 2, 4, 8)  # pictures of a prompt, each as likely as another
     warmup: int = 20  # steps; of a shorter run than the recipe's its share
-    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_bounds(self, ("steps",), ("warmup", "weight_decay"))
+        check_bounds(self, ("steps",), ("warmup",))
         if not self.sizes or any(not 1 <= n <= LARGEST for n in self.sizes):
             raise UsageError(f"sizes = {list(self.sizes)}: numbers from 1 to {LARGEST}")
 
