@@ -46,7 +46,6 @@ PROCESSOR = (
 )
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 LARGEST_HEADER = 100_000_000  # bytes; what safetensors itself accepts
-POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +205,8 @@ def _parameters(path: Path) -> int:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
-            if start == POINTER[:8] or not 2 <= length <= min(LARGEST_HEADER, size - 8):
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(LARGEST_HEADER, size - 8):
                 raise ValueError("it does not begin as such a file")
             table = json.loads(file.read(length))
         tensors = [entry for name, entry in table.items() if name != "__metadata__"]
