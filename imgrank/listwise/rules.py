@@ -43,11 +43,8 @@ def rule_of(
     Raises UsageError for a task that is not seen but measured (file size) and for chosen ends that
     do not rise, DataError for such ends of labels.
     """
-    text = _text(task, subject or _wish(prompt_or_text)).replace("{}", subject or "objects")
+    text = template(task, prompt_or_text, subject, unit=unit).replace("{}", subject or "objects")
     known = tasks().get(task or "")
-    other = bool(known and known.unit and unit and unit != known.unit)
-    if other:
-        text = f"{text} ({unit})"
     if chosen is not None:
         if not _rise(chosen):
             raise UsageError(
@@ -55,7 +52,7 @@ def rule_of(
                 f"{chosen[0]:g} and {chosen[1]:g}."
             )
         return Rule(text, *map(float, chosen))
-    if ends is not None and (other or task not in SHARED):
+    if ends is not None and (task not in SHARED or _other(task, unit)):
         if not _rise(ends):
             raise DataError(
                 f"The labels go from {ends[0]:g} to {ends[1]:g}, so there is nothing to order by "
@@ -66,13 +63,23 @@ def rule_of(
     return Rule(text, float(low), float(high))
 
 
-def template(task: str | None, words: str) -> str:
-    """A rule's text as a checkpoint keeps it: "the number of {}", {} for what is counted.
+def template(task: str | None, prompt_or_text: str, subject: str = "", *, unit: str = "") -> str:
+    """The text of `rule_of`'s rule as a checkpoint keeps it: "the number of {}", {} for the subject
+    of a known task. Free text without a subject loses its frame: "by how cosy it looks" is "cosy".
 
-    words: free text, read if `task` is None or is not in tasks.toml; "by how cosy it looks" is
-    "cosy".   Raises UsageError for a task that is measured.
+    Raises UsageError for a task that is measured.
     """
-    return _text(task, _wish(words))
+    known = tasks().get(task or "")
+    if known is None:
+        words = (subject or _wish(prompt_or_text)).replace('"', "'").replace("{}", " ")
+        return f'the degree to which the image shows "{" ".join(words.split())}"'
+    if not known.rule:
+        raise UsageError(
+            f"The {known.phrases[0]} of a picture is measured, not guessed by a model. "
+            f"Sort by it without --model."
+        )
+    text = known.rule.replace("{subject}", "{}")
+    return f"{text} ({unit})" if _other(task, unit) else text
 
 
 def kept(prompt: str, ends: Sequence[float], subject: str) -> Rule:
@@ -80,17 +87,10 @@ def kept(prompt: str, ends: Sequence[float], subject: str) -> Rule:
     return Rule(prompt.replace("{}", subject or "objects"), float(ends[0]), float(ends[1]))
 
 
-def _text(task: str | None, words: str) -> str:
+def _other(task: str | None, unit: str) -> bool:
+    """Whether labels have another unit than their task."""
     known = tasks().get(task or "")
-    if known is None:
-        quoted = " ".join(words.replace('"', "'").replace("{}", " ").split())
-        return f'the degree to which the image shows "{quoted}"'
-    if not known.rule:
-        raise UsageError(
-            f"The {known.phrases[0]} of a picture is measured, not guessed by a model. "
-            f"Sort by it without --model."
-        )
-    return known.rule.replace("{subject}", "{}")
+    return bool(known and known.unit and unit and unit != known.unit)
 
 
 def _wish(text: str) -> str:

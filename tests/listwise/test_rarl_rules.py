@@ -97,5 +97,7 @@ def test_a_checkpoint_keeps_a_place_for_what_is_counted() -> None:
     assert kept("the number of {}", [0, 20], "cats") == rule_of("count", "", "cats")
     assert kept("the number of {}", [0, 20], "") == rule_of("count", "", "")
     assert kept(template("age", ""), [0, 100], "") == rule_of("age", "", "")
+    groups = kept(template("age", "", unit="age group"), [0, 7], "")
+    assert groups == rule_of("age", "", "", (0, 7), unit="age group")
     free = rule_of(None, "by how cosy it looks", "")
     assert kept(template(None, "by how cosy it looks"), FREE, "cosy") == free
