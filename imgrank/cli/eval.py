@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgrank.cli import eval_search
+from imgrank.cli import eval_search, eval_sizes
 from imgrank.cli import options as shared
 from imgrank.cli.sheet import drawn, printed, rendered
 from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
     from imgrank.evaluate.evaluation import Evaluated, Request
+    from imgrank.listwise.patience import Agree
     from imgrank.models.registry import Entry
     from imgrank.settings import Settings
 
@@ -61,7 +62,11 @@ Examples:
     help="Of the bootstrap.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the bootstrap, and of the groups that are drawn.",
 )
 @click.option(
     "--scatter",
@@ -83,6 +88,7 @@ Examples:
 @click.option("--precision", metavar="PRECISION", help="Of the image model.  [auto]")
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads.  [the cores]")
 @click.option("--offline", is_flag=True, default=None, help="Never open a socket.")
+@eval_sizes.size_options
 @eval_search.search_options
 def eval(
     models: tuple[str, ...],
@@ -102,6 +108,10 @@ def eval(
     accuracy where the model's unit is that of the truth, and of ages the error by age; with 95 %
     bootstrap intervals. Of a model with ranks also how often its intervals and sets hold the truth.
 
+    With --sizes also Kendall's tau of groups of pictures that differ by the truth, the same for all
+    models. One that looks at several pictures at once (rarl:NAME) is shown each group, and each
+    single picture alone; every answer is kept. Other models order a group by its scores.
+
     Several models (folds, seeds) get a mean and standard deviation, and differences with paired
     intervals. What a paper prints for the same data stands beside, as the paper's.
     Needs the extra "train".
@@ -114,7 +124,8 @@ def eval(
     pictures = {"scatter": scatter, "similarity": similarity}
     eval_search.check(given["data"], {**given, **pictures})
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
-        settings = shared.build_options((), reporter, **given)[1].settings
+        options = shared.build_options((), reporter, **given)[1]
+        settings = options.settings
         assert settings is not None
         if given["data"] in eval_search.MEASURES:
             return eval_search.run(root, models, reporter, out, settings, write, **given)
@@ -123,7 +134,7 @@ def eval(
         matrices = _plots("similarity", similarity, len(models))
         from imgrank.evaluate.evaluation import evaluate
 
-        request = _request(models, root or settings.data_dir, reporter, given)
+        request = _request(models, root or settings.data_dir, reporter, given, options.slow)
         found = evaluate(request, settings)
         reporter.stop()
         _draw(found, plots, matrices)
@@ -131,7 +142,8 @@ def eval(
         if entry is not None:
             from imgrank.evaluate.record import record
 
-            record(entry.folder, found, _command(entry, request))
+            command = _command(entry, request, eval_sizes.words(given))
+            record(entry.folder, found, command)
             reporter.notify(f"recorded in {entry.folder}")
         computed = sum(run.answers.computed for run in found.runs)
         known = sum(run.answers.known for run in found.runs)
@@ -139,7 +151,11 @@ def eval(
 
 
 def _request(
-    models: Sequence[str], root: Path, reporter: shared.Reporter, given: Mapping[str, Any]
+    models: Sequence[str],
+    root: Path,
+    reporter: shared.Reporter,
+    given: Mapping[str, Any],
+    slow: bool | Agree,
 ) -> Request:
     from imgrank.evaluate.evaluation import Request
 
@@ -154,6 +170,10 @@ def _request(
         seed=given["seed"],
         partial=given["partial"],
         attributes=given["attributes"],
+        sizes=eval_sizes.parse(given["sizes"]),
+        groups=given["groups"] or eval_sizes.GROUPS,
+        alone=given["alone"],
+        slow=slow,
         notify=reporter.notify,
         progress=reporter.progress,
     )
@@ -206,25 +226,27 @@ def _draw(found: Evaluated, plots: Sequence[Path], matrices: Sequence[Path]) -> 
 def _rendered(table: Mapping[str, Any], format_: str) -> str:
     from imgrank.evaluate import report
 
+    models = dict.fromkeys(model["model"] for model in table["models"])
+    heading = f"{table['data']}, {table['part']} part, by {' and '.join(models)}"
+    if "sizes" in table:
+        return eval_sizes.rendered_groups(table, format_, heading)
     rows = list(report.rows(table))
     return rendered(
         table,
         format_,
         lambda: report.tsv(rows),
-        lambda: _for_people(table, *report.shown(rows), list(report.notes(table))),
+        lambda: _for_people(heading, *report.shown(rows), list(report.notes(table))),
     )
 
 
 def _for_people(
-    table: Mapping[str, Any], head: Sequence[str], body: Sequence[Sequence[str]], notes: list[str]
+    heading: str, head: Sequence[str], body: Sequence[Sequence[str]], notes: list[str]
 ) -> str:
-    models = dict.fromkeys(model["model"] for model in table["models"])
-    heading = f"{table['data']}, {table['part']} part, by {' and '.join(models)}"
     words = [n for n, title in enumerate(head) if title in ("query", "model")]
     return printed([heading, drawn(head, body, left=words), *notes])  # the query first
 
 
-def _command(entry: Entry, request: Request) -> str:
+def _command(entry: Entry, request: Request, more: Sequence[str]) -> str:
     """The line that measures the same again, without paths of this machine."""
     words = ["imgrank", "eval", "--data", request.data, "--root", "DATA", "--model", entry.name]
     if request.fold is not None:
@@ -236,4 +258,4 @@ def _command(entry: Entry, request: Request) -> str:
     words += ["--attributes"] * request.attributes + ["--partial"] * request.partial
     words += ["--rounds", str(request.rounds)] if request.rounds != 1000 else []
     words += ["--seed", str(request.seed)] if request.seed else []
-    return shlex.join(words)
+    return shlex.join([*words, *more])

@@ -38,7 +38,7 @@ OWN = {
 }
 """Options of these measures alone, each a field of `searched.Asked` -> the data that it is for."""
 
-OTHERS = ("fold", "queries", "attributes", "scatter", "similarity")
+OTHERS = ("fold", "queries", "attributes", "scatter", "similarity", "sizes", "groups", "alone")
 FLAGS = {
     "templates": "--template",
     "queries": "--query",

@@ -5,13 +5,15 @@ evaluation goes on where it stopped, and one after a sort of the same folder com
 model with ranks the probabilities are wanted too: they come from features.
 Pictures that a data set makes ("graded distortions") are no files: they go through the model's
 features at its own size, and nothing of them is kept.
+A model that looks at several pictures at once has been asked about each alone: `windows.py`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -21,8 +23,10 @@ import numpy.typing as npt
 from imgrank.data.labelled import Labelled, Labels
 from imgrank.data.split import Part
 from imgrank.errors import ModelUnavailable, UsageError
+from imgrank.evaluate.grouped import narrowed
 from imgrank.evaluate.levels import levels_of
-from imgrank.evaluate.measure import Answered
+from imgrank.evaluate.measure import Answered, Rows
+from imgrank.evaluate.windows import Told, by_windows
 from imgrank.images import ImageFile, Skip
 from imgrank.instruction import Query, parse, tasks
 from imgrank.opening import open_store
@@ -36,6 +40,7 @@ from imgrank.store.store import Store
 
 __all__ = ["Answers", "Asked", "answers_of", "jobs_for", "query_of", "trained_fold"]
 
+NOTHING = Told()
 AT_ONCE = 64  # pictures that go from features to scores at a time
 Cell = tuple[Score | None, npt.NDArray[np.float64] | None]  # score, probabilities of ranks
 Cells = list[dict[Any, Cell]]  # of each job, by picture
@@ -53,6 +58,19 @@ class Asked:
     def name(self) -> str:
         """Of the model, or of the several that the router chose."""
         return "+".join(dict.fromkeys(job.answer.label for job in self.jobs))
+
+    def about(self, rows: Mapping[str, Rows] | None, data: Labelled, part: Part) -> Asked:
+        """The same about these rows alone, by query; None: about all of the part."""
+        if rows is None:
+            return self
+        some = (narrowed(data, each, part, rows[each.key]) for each in self.labels)
+        return replace(self, labels=tuple(some))
+
+    def scored(self) -> Asked:
+        """Those that are answered picture by picture, with a score."""
+        own = [n for n, job in enumerate(self.jobs) if not by_windows(job)]
+        labels, jobs = tuple(self.labels[n] for n in own), tuple(self.jobs[n] for n in own)
+        return replace(self, labels=labels, jobs=jobs)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -117,13 +135,16 @@ def answers_of(
     settings: Settings,
     notify: Callable[[str], None],
     progress: Progress | None = None,
+    told: Told = NOTHING,
 ) -> Answers:
     """The scores of all pictures of `part` that one of the queries has a value for.
 
+    told: by the jobs that look at windows, of which each picture was one.
     Raises UsageError for made pictures and a model that reads files.
     """
-    rows = np.unique(np.concatenate([data.rows(part, labels) for labels in asked.labels]))
-    cells: Cells = [{} for _ in asked.jobs]
+    cells: Cells = [_told(told, n, job) for n, job in enumerate(asked.jobs)]
+    wanted = [data.rows(part, labels) for labels in asked.scored().labels]
+    rows = np.unique(np.concatenate(wanted)) if wanted else np.empty(0, np.intp)
     if data.render is not None:
         for row, own in _made(data, rows, asked):
             for column, cell in zip(cells, own, strict=True):
@@ -140,12 +161,25 @@ def answers_of(
         ]
     skips = {skip.path: skip for found, _ in passes for skip in found}
     computed = max(count for _, count in passes)
-    return Answers(
-        _by_query(data, part, asked, cells, lambda row: data.paths[row]),
-        list(skips.values()),
-        computed,
-        len(files) - len(skips) - computed,
-    )
+    known = len(files) - len(skips) - computed
+    queries = _by_query(data, part, asked, cells, lambda row: data.paths[row])
+    skips |= {skip.path: skip for skip in told.skips}
+    return Answers(queries, list(skips.values()), computed + told.computed, known + told.known)
+
+
+def _told(told: Told, number: int, job: Job) -> dict[Any, Cell]:
+    """The column of a job that looks at windows: what it said of each picture alone.
+
+    Beyond the ends of its scale a value is that end, as in a sort.
+    """
+    low, high = job.answer.range or (-math.inf, math.inf)
+    column: dict[Any, Cell] = {}
+    for window, said in told.answers.get(number, {}).items():
+        if len(window) == 1:
+            value = float(said.values[0])
+            there = math.isfinite(value)
+            column[window[0]] = (Score(min(max(value, low), high)) if there else None), None
+    return column
 
 
 def _scored(
@@ -157,7 +191,8 @@ def _scored(
     progress: Progress | None,
 ) -> tuple[list[Skip], int]:
     """Fills the columns of models with one score a picture -> skips, pictures computed."""
-    own = [n for n, job in enumerate(asked.jobs) if not isinstance(job.ranker, L2RCLIPRanker)]
+    other = [isinstance(job.ranker, L2RCLIPRanker) or by_windows(job) for job in asked.jobs]
+    own = [n for n, elsewhere in enumerate(other) if not elsewhere]
     if not own:
         return [], 0
     jobs = [asked.jobs[n] for n in own]

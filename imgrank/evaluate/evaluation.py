@@ -4,6 +4,9 @@
      "models": [{"model": ..., "fold": ..., "queries": [...], "means": [...], "refused": [...]}],
      "over_models": [...], "differences": [...], "paper": [...], "paper_note": ...}
 
+With groups (`sizes`) also "sizes", each model's "groups" and the differences of these, see
+`standing.py`; single pictures are then the size 1.
+
 Every query has its figures with 95 % intervals, n, prompt, unit, model, revision and baselines;
 ages have their errors by age (`bands`), a model with ranks has their names and its calibration
 (`levels`).
@@ -14,94 +17,42 @@ differences with paired intervals.
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from pathlib import Path
-from statistics import mean
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from imgrank.data.catalogue import about, read
 from imgrank.data.labelled import Labelled, Labels, ReadOptions
-from imgrank.data.split import Part
 from imgrank.errors import NothingReadable, UsageError
 from imgrank.evaluate.answers import Answers, Asked, answers_of, jobs_for, trained_fold
-from imgrank.evaluate.bands import by_age
-from imgrank.evaluate.levels import facts_of
-from imgrank.evaluate.measure import (
-    Answered,
-    Measured,
-    Rounds,
-    baseline,
-    difference,
-    in_unit,
-    means,
-    measure_query,
-    over_models,
-    plain,
-)
+from imgrank.evaluate.grouped import Sample, sample
+from imgrank.evaluate.measure import Rounds, means, measure_query
 from imgrank.evaluate.metrics import require_scipy
-from imgrank.evaluate.published import another_split, figures_of
-from imgrank.images import Skip
-from imgrank.pipeline import Progress
+from imgrank.evaluate.runs import Evaluated, Request, Run
+from imgrank.evaluate.standing import orders_of, windows_of
+from imgrank.evaluate.tables import table_of
+from imgrank.evaluate.windows import Asking, ask, by_windows
 from imgrank.settings import Settings
 
-__all__ = ["Evaluated", "Request", "Run", "evaluate", "mean_row", "query_row"]
+__all__ = ["ALONE", "SIZES", "Evaluated", "Request", "Run", "evaluate"]
 
-FORMAT = 1
 SHOWN = 5  # notices of one kind
 TRAINED = ("adapter", "linear", "l2rclip")
-LIBRARIES = ("imgrank", "torch", "open_clip_torch", "timm", "numpy", "scipy", "pillow")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to measure.
-
-    models: names or folders; None: whoever the router chooses.   root: see `catalogue.place`.
-    fold: of models that do not say which one they were trained to be tested on.
-    queries: keys of the data set's labels; empty: all.   rounds, seed: of the bootstrap.
-    attributes: also contrast, colorfulness and brightness, measured from the pixels.
-    """
-
-    data: str
-    root: Path
-    models: Sequence[str | None] = (None,)
-    fold: int | None = None
-    part: Part = "test"
-    queries: Sequence[str] = ()
-    rounds: int = 1000
-    seed: int = 0
-    partial: bool = False
-    attributes: bool = False
-    notify: Callable[[str], None] = lambda line: None
-    progress: Progress | None = None
+SIZES = (1, 2, 4, 8)
+"""As the tables of paper 002 have them."""
+ALONE = 2000
+"""Single pictures that a model of windows is asked about: each is an answer of its own."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Run:
-    """One model on its part of the data. name: tells it from the other models."""
+class _Who:
+    """A model, which queries it answers, and on which data."""
 
-    name: str
     asked: Asked
     fold: int | None
     data: Labelled
-    answers: Answers
-    rounds: Rounds
-    queries: dict[str, Measured]
-    means: dict[str, Measured]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Evaluated:
-    """table: plain values, see the top of this module.   skips: pictures that cannot be read."""
-
-    table: dict[str, Any]
-    runs: list[Run]
-    skips: list[Skip] = field(default_factory=list)
+    wanted: list[Labels]
 
 
 def evaluate(request: Request, settings: Settings) -> Evaluated:
@@ -113,14 +64,16 @@ def evaluate(request: Request, settings: Settings) -> Evaluated:
     """
     require_scipy("measuring a model")
     sets: dict[int | None, Labelled] = {}
-    runs = _told_apart([_run(request, m, settings, sets) for m in request.models], request.models)
+    asked = [_who(request, model, settings, sets) for model in request.models]
+    request = _completed(request, asked)
+    runs = _told_apart([_run(request, each, settings) for each in asked], request.models)
     skips = {skip.path: skip for run in runs for skip in run.answers.skips}
-    return Evaluated(_table(request, runs), runs, list(skips.values()))
+    return Evaluated(table_of(request, runs), runs, list(skips.values()))
 
 
-def _run(
+def _who(
     request: Request, model: str | None, settings: Settings, sets: dict[int | None, Labelled]
-) -> Run:
+) -> _Who:
     """sets: by fold, those that were read; several models share them."""
     folds = about(request.data).folds
     if request.fold is not None and not request.fold < folds:
@@ -135,16 +88,70 @@ def _run(
         if request.fold is not None:
             request.notify(f"{asked.name} was trained with fold {own} as its test part: so here")
         fold, data = own, _read(request, own, settings, sets)
-        asked = jobs_for(_wanted(data, request), model, settings)
-    _say(request, asked, fold)
-    answers = answers_of(data, request.part, asked, settings, request.notify, request.progress)
-    if not any(len(query.rows) for query in answers.queries):
+        labels = _wanted(data, request)
+        asked = jobs_for(labels, model, settings)
+    return _Who(asked, fold, data, labels)
+
+
+def _completed(request: Request, asked: Sequence[_Who]) -> Request:
+    """With what is usual where a model looks at several pictures at once.
+
+    Raises UsageError for groups of pictures that are no files, which such a model cannot be shown.
+    """
+    if not any(by_windows(job) for who in asked for job in who.asked.jobs):
+        return request
+    if asked[0].data.render is not None:
+        raise UsageError(
+            f"the pictures of {request.data} are made, not files, so that no model that looks at "
+            "several at once can be measured on them."
+        )
+    alone = ALONE if request.alone is None else request.alone
+    return replace(request, sizes=tuple(request.sizes) or SIZES, alone=alone)
+
+
+def _run(request: Request, who: _Who, settings: Settings) -> Run:
+    asked, data, part = who.asked, who.data, request.part
+    _say(request, asked, who.fold)
+    drawn = sample(
+        *(data, who.wanted, part, request.sizes, request.groups, request.alone, request.seed)
+    )
+    _tell(request, drawn)
+    single = asked.about(drawn.alone, data, part)
+    singly = not request.sizes or 1 in request.sizes
+    alone = [data.rows(part, each)[: None if singly else 0] for each in single.labels]
+    asking = Asking(settings, request.notify, request.progress, request.slow)
+    told = ask(windows_of(asked, alone, drawn, data), asking)
+    answers = Answers([], list(told.skips))
+    if singly:
+        heard = settings, request.notify, request.progress, told
+        answers = answers_of(data, part, single, *heard)
+    orders, more = orders_of(asked, alone, drawn, told, request, data, settings)
+    answers = _with(answers, more)
+    ordered = any(not np.isnan(each.tau).all() for each in orders.values())
+    if not ordered and not any(len(query.rows) for query in answers.queries):
         reasons = "".join(f"\n  {skip.path}: {skip.reason}" for skip in answers.skips[:10])
         raise NothingReadable(f"not one picture of {data.name} has a score.{reasons}")
-    rows = np.unique(np.concatenate([data.rows(request.part, each) for each in asked.labels]))
+    rows = np.unique(np.concatenate([data.rows(part, each) for each in single.labels]))
     rounds = Rounds.of(data, rows, request.rounds, request.seed)
     queries = {query.labels.key: measure_query(query, rounds) for query in answers.queries}
-    return Run(asked.name, asked, fold, data, answers, rounds, queries, means(queries))
+    found = queries, means(queries), orders
+    return Run(asked.name, asked, who.fold, data, answers, rounds, *found)
+
+
+def _with(answers: Answers, more: Answers) -> Answers:
+    """answers: of single pictures.   more: of those in groups, in part the same."""
+    skips = {skip.path: skip for skip in (*answers.skips, *more.skips)}
+    known = answers.known or (0 if answers.queries else more.known)
+    computed = answers.computed + more.computed
+    return replace(answers, skips=list(skips.values()), computed=computed, known=known)
+
+
+def _tell(request: Request, drawn: Sample) -> None:
+    """Of sizes of which fewer groups can be drawn than were asked for."""
+    for size, groups in drawn.groups.items():
+        if len(groups) < request.groups:
+            many = "no group" if not groups else f"only {len(groups)} different groups"
+            request.notify(f"  {many} of {size} pictures with more than one value can be drawn")
 
 
 def _told_apart(runs: Sequence[Run], models: Sequence[str | None]) -> list[Run]:
@@ -210,138 +217,3 @@ def _some(request: Request, lines: Sequence[str]) -> None:
         request.notify(f"  {line}")
     if len(lines) > SHOWN:
         request.notify(f"  and {len(lines) - SHOWN} more such lines; --format json has all")
-
-
-# ---- plain values --------------------------------------------------------------------------------
-
-
-def _table(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
-    first = runs[0]
-    name = request.data
-    paper = figures_of(name, _comparable(request, runs))
-    note = another_split(name, request.root, request.part, len(first.rounds.rows), request.partial)
-    return {
-        "format": FORMAT,
-        "data": name,
-        "part": request.part,
-        "split": about(name).split,
-        "partial": request.partial,
-        "intervals": "95 %, bootstrap",
-        "rounds": request.rounds,
-        "seed": request.seed,
-        "versions": _versions(),
-        "models": [_model(run, request.part) for run in runs],
-        "over_models": _over(runs),
-        "differences": _differences(runs),
-        "paper": paper,
-        "paper_note": note if paper else "",
-    }
-
-
-def _comparable(request: Request, runs: Sequence[Run]) -> set[str]:
-    """Queries and means that the paper may have figures of: its means are over all its queries."""
-    keys = {key for run in runs for key in run.queries}
-    if request.queries:
-        return keys
-    keys |= {key for run in runs for key in run.means}
-    return keys - {"mean"} if request.attributes else keys
-
-
-def _model(run: Run, part: Part) -> dict[str, Any]:
-    return {
-        "model": run.name,
-        "fold": run.fold,
-        "pictures": len(run.rounds.rows) - len({skip.path for skip in run.answers.skips}),
-        "intervals_over": run.rounds.over,
-        "queries": [query_row(run, query, part) for query in run.answers.queries],
-        "means": [mean_row(key, mean, run, part) for key, mean in run.means.items()],
-        "refused": [{"query": key, "why": why} for key, why in run.asked.refused],
-        "skipped": [{"path": str(s.path), "reason": s.reason} for s in run.answers.skips],
-    }
-
-
-def query_row(run: Run, query: Answered, part: Part) -> dict[str, Any]:
-    """All that is said of one query."""
-    labels, answer = query.labels, query.answer
-    measured = run.queries[labels.key]
-    return {
-        "query": labels.key,
-        "task": labels.task,
-        "subject": labels.subject,
-        "method": answer.method,
-        "model": answer.model,
-        "revision": answer.revision,
-        "prompt": answer.prompt,
-        "note": answer.note,
-        "unit": answer.unit,
-        "truth_unit": labels.unit,
-        "in_unit": in_unit(query),
-        "classes": list(labels.classes),
-        "n": measured.n,
-        **measured.table(),
-        **({"levels": facts_of(query.levels)} if query.levels is not None else {}),
-        **({"bands": bands} if (bands := by_age(query, run.rounds)) else {}),
-        "baseline": baseline(run.data, labels, part, query.ranks),
-    }
-
-
-def mean_row(key: str, measured: Measured, run: Run, part: Part) -> dict[str, Any]:
-    """With the means of the baselines over the same queries."""
-    prefix = key.removeprefix("mean").strip()
-    queries = [
-        q for q in run.answers.queries if not prefix or q.labels.key.startswith(f"{prefix}/")
-    ]
-    own = [q for q in queries if q.labels.key not in measured.left_out]
-    blind = [baseline(run.data, q.labels, part, q.ranks) for q in own]
-    figures = [name for name in ("mae", "accuracy") if name in measured.values]
-    return {
-        "query": key,
-        "queries": len(own),
-        "left_out": list(measured.left_out),
-        "n": measured.n,
-        **measured.table(),
-        "baseline": {name: plain(mean(each[name] for each in blind)) for name in figures},
-    }
-
-
-def _over(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Means over folds or seeds; of models of different kinds they would say nothing."""
-    kinds = {tuple(dict.fromkeys(job.answer.method for job in run.asked.jobs)) for run in runs}
-    if len(runs) < 2 or len(kinds) > 1:
-        return []
-    keys = [key for key in (*runs[0].queries, *runs[0].means) if all(_has(r, key) for r in runs)]
-    return [
-        {"query": key, "models": len(runs), **over_models([_of(run, key) for run in runs])}
-        for key in keys
-    ]
-
-
-def _differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    out = []
-    for other in runs[1:]:
-        for key in (*runs[0].queries, *runs[0].means):
-            if _has(other, key) and _same_pictures(runs[0], other):
-                found = difference(_of(runs[0], key), _of(other, key))
-                names = {"first": runs[0].name, "second": other.name}
-                out.append({"query": key, **names, **found})
-    return out
-
-
-def _same_pictures(first: Run, second: Run) -> bool:
-    """Whether both models answered the same queries for the same pictures."""
-    if first.fold != second.fold or first.queries.keys() != second.queries.keys():
-        return False
-    pairs = zip(first.answers.queries, second.answers.queries, strict=True)
-    return all(np.array_equal(a.rows, b.rows) for a, b in pairs)
-
-
-def _has(run: Run, key: str) -> bool:
-    return key in run.queries or key in run.means
-
-
-def _of(run: Run, key: str) -> Measured:
-    return run.queries[key] if key in run.queries else run.means[key]
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

@@ -59,6 +59,18 @@ class Ordered:
         found: Vector | None = getattr(self, figure)
         return found
 
+    def joined(self, other: Ordered) -> Ordered:
+        """The same groups, each as it was ordered here or, if not here, there."""
+        columns = []
+        for name in FIGURES:
+            own, more = self.of(name), other.of(name)
+            if own is None or more is None:
+                columns.append(more if own is None else own)
+            else:
+                columns.append(np.where(np.isnan(own), more, own))
+        assert columns[0] is not None
+        return Ordered(self.groups, *columns)  # type: ignore[arg-type]
+
 
 def draw(
     values: Mapping[str, Vector],
@@ -134,6 +146,8 @@ def measured(
         each = ordered.of(name)
         if each is None:
             continue
-        values[name] = float(each[kept].mean()) if n else float("nan")
-        samples[name] = mean_samples(each[kept], drawn)
+        here = ~np.isnan(each[kept])  # of scores there is no answer that could be well formed
+        if here.any() or name == "tau":
+            values[name] = float(each[kept][here].mean()) if n else float("nan")
+            samples[name] = mean_samples(each[kept][here], drawn[:, here])
     return Measured(n, values, samples)

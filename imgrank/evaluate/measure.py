@@ -2,8 +2,9 @@
 
 Per query: PLCC, SRCC, pair accuracy (of all pairs with different truths); where the scores are in
 the unit of the truth also the MAE; where the truth is the index of a class, the accuracy and the
-MAE of scores that are rounded and clipped to the classes. A model with ranks has more, and its
-accuracy is that of its arg-max rank: `levels.py`. Over queries: the unweighted mean. 95 %
+MAE of scores that are rounded and clipped to the classes; where it is a count, the accuracy of
+rounded scores. A model with ranks has more, and its accuracy is that of its arg-max rank:
+`levels.py`. Over queries: the unweighted mean. 95 %
 bootstrap intervals over relatives (see `resampling.py`); one set of rounds serves all queries, so
 that means, and differences of two models, have intervals too.
 
@@ -55,6 +56,7 @@ __all__ = [
 
 FIGURES = ("srcc", "plcc", "mae", "class_mae", "accuracy", "pair_accuracy", *LEVEL_FIGURES)
 ERRORS = ("mae", "class_mae", "level_mae")  # in the unit of the truth
+COUNT = "count"  # the task whose truth is a number of things
 RATINGS = ("MOS", "")  # units that say nothing without the ends of their scale
 Rows = npt.NDArray[np.intp]
 Vector = npt.NDArray[np.float64]
@@ -160,6 +162,8 @@ def measure_query(answered: Answered, rounds: Rounds) -> Measured:
             nearest = metrics.nearest_class(s, len(labels.classes))
             rows["class_mae"] = np.abs(y - nearest)
             rows["accuracy"] = (nearest == y).astype(np.float64)
+        elif labels.task == COUNT:
+            rows["accuracy"] = (np.rint(s) == y).astype(np.float64)
         if answered.levels is not None:
             more, figures, rounds_of = level_figures(answered.levels, y, drawn)
             rows |= more
@@ -218,10 +222,12 @@ def means(queries: Mapping[str, Measured]) -> dict[str, Measured]:
     return {**out, "mean": mean_of(queries)}
 
 
-def difference(first: Measured, second: Measured) -> dict[str, Any]:
+def difference(
+    first: Measured, second: Measured, figures: Sequence[str] = FIGURES
+) -> dict[str, Any]:
     """First less second, of two models on the same pictures, with paired intervals."""
     out: dict[str, Any] = {}
-    for name in FIGURES:
+    for name in figures:
         if name in first.values and name in second.values:
             out[name] = plain(first.values[name] - second.values[name])
             if not (name in first.samples and name in second.samples):
@@ -267,6 +273,11 @@ def baseline(
         majority = values[counts.argmax()]
         out["majority"] = names[int(majority)]
         out["accuracy"] = plain(float((true == majority).mean()) if len(true) else math.nan)
+    elif labels.task == COUNT and len(known):
+        counts_of, times = np.unique(known, return_counts=True)
+        majority = counts_of[times.argmax()]
+        out["majority"] = f"{majority:g}"
+        out["accuracy"] = plain(float((truth == majority).mean()) if len(truth) else math.nan)
     return out
 
 

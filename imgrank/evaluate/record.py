@@ -8,8 +8,9 @@ from typing import Any
 
 from imgrank.data.split import Part
 from imgrank.errors import CheckpointError, UsageError
-from imgrank.evaluate.evaluation import Evaluated, Run, mean_row, query_row
 from imgrank.evaluate.measure import FIGURES, means
+from imgrank.evaluate.runs import Evaluated, Run
+from imgrank.evaluate.tables import mean_row, query_row
 from imgrank.models.atomic import write_bytes, write_json
 from imgrank.models.card import with_measured
 from imgrank.models.checkpoint import CARD, CONFIG, read_config

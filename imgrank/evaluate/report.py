@@ -13,7 +13,7 @@ from typing import Any
 from imgrank.evaluate.levels import FIGURES as LEVEL_FIGURES
 from imgrank.evaluate.measure import FIGURES
 
-__all__ = ["COLUMNS", "TITLES", "notes", "rows", "shown", "tsv"]
+__all__ = ["COLUMNS", "TITLES", "cell", "cells", "notes", "rows", "shown", "tsv"]
 
 Row = Mapping[str, Any]
 TITLES = {
@@ -99,12 +99,12 @@ def shown(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     several = len({row["model"] for row in found}) > 1
     first = ["query", "model"] if several else ["query"]
     head = [*first, "n", *(TITLES.get(name) or BASELINES[name] for name in columns)]
-    return head, [[*(row[name] for name in first), *_cells(row, ["n", *columns])] for row in found]
+    return head, [[*(row[name] for name in first), *cells(row, ["n", *columns])] for row in found]
 
 
 def tsv(found: Sequence[Row]) -> list[list[str]]:
     """Heading and rows for a pipe: every column, always."""
-    return [list(COLUMNS), *([_text(row.get(name)) for name in COLUMNS] for row in found)]
+    return [list(COLUMNS), *([cell(row.get(name)) for name in COLUMNS] for row in found)]
 
 
 def _of_ranks(table: Mapping[str, Any]) -> Iterator[str]:
@@ -166,7 +166,8 @@ def _of(figure: str, blind: Sequence[str]) -> Sequence[str]:
     return (name,) if name in blind else ()
 
 
-def _cells(row: Row, names: Sequence[str]) -> Iterator[str]:
+def cells(row: Row, names: Sequence[str]) -> Iterator[str]:
+    """For people: a figure over its interval."""
     for name in names:
         value = row.get(name)
         if value is None or isinstance(value, int):
@@ -187,5 +188,6 @@ def _brief(value: float, sign: str = "") -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
-def _text(value: Any) -> str:
+def cell(value: Any) -> str:
+    """For a pipe."""
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
