@@ -128,7 +128,9 @@ def side_by_side(*stages: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if full := [name for name in names if not name.startswith(LORA)]:
         raise ValueError(f"{full[0]} is no factor of a LoRA")
     return {
-        name: torch.cat([stage[name] for stage in stages if name in stage], name.endswith(".B"))
+        name: torch.cat(
+            [stage[name] for stage in stages if name in stage], int(name.endswith(".B"))
+        )
         for name in names
     }
 
