@@ -23,7 +23,7 @@ from imgrank.errors import MissingExtra
 from imgrank.evaluate.metrics import mae, plcc, srcc
 from imgrank.evaluate.scatter import panel
 
-__all__ = ["curves", "curves_figure", "scatter", "scatter_figure"]
+__all__ = ["curves", "curves_figure", "panels", "panels_figure", "scatter", "scatter_figure"]
 
 Row = Mapping[str, Any]
 Values = npt.NDArray[np.float64]
@@ -48,6 +48,35 @@ def curves(metrics_jsonl: Path, out_png: Path, stage: int | None = None) -> None
     lines = metrics_jsonl.read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     _save(curves_figure([row for row in rows if row.get("stage") == stage]), out_png)
+
+
+def panels(metrics_jsonl: Path, out_png: Path, groups: Mapping[str, Sequence[str]]) -> None:
+    """Writes the PNG of `panels_figure` for a log. Raises MissingExtra without matplotlib."""
+    lines = metrics_jsonl.read_text(encoding="utf-8").splitlines()
+    _save(panels_figure([json.loads(line) for line in lines], groups), out_png)
+
+
+def panels_figure(rows: Sequence[Row], groups: Mapping[str, Sequence[str]]) -> Any:
+    """Rows of a log -> a Figure with a panel for each group {label: names}, two beside each other.
+
+    A row may lack a name; means over the last 1/50 of the logged steps.
+    """
+    figure = _figure(9.0, 2.2 * -(-len(groups) // 2))
+    axes = figure.subplots(-(-len(groups) // 2), 2, sharex=True, squeeze=False).flatten()
+    window = max(1, len(rows) // WINDOW)
+    for axis, (label, names) in zip(axes, groups.items(), strict=False):
+        for name in names:
+            found = [(row["step"], row[name]) for row in rows if name in row]
+            if found:
+                steps, values = zip(*found, strict=True)
+                axis.plot(steps, _mean_of_last(values, window), label=name)
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+        if len(names) > 1 and axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize="small")
+    for axis in axes[-2:]:
+        axis.set_xlabel("step")
+    return figure
 
 
 def scatter(

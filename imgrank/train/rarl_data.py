@@ -10,8 +10,8 @@ on (seed, stage, step) alone:
   order. Where all n are equal all the same, one is exchanged for a picture of another value;
 * of a count, pictures that show none are a tenth: COCO has nothing else for most categories.
 
-Values outside the rule's range (31 books of 0 to 20) are left out; a free text has the range of its
-own values. Truths are rounded to some 500th of the range, so that they are short to write.
+Values outside the rule's range (31 books of 0 to 20) are left out. Where neither the set nor the
+task says a range that holds the values (a table's free text, a quality in percent), it is theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +32,15 @@ from imgrank.data.labelled import Labelled, Labels, ReadOptions, read_picture
 from imgrank.errors import DataError
 from imgrank.listwise.prompt import Rule, messages
 from imgrank.listwise.rules import rule_of
+from imgrank.models.vlm_inputs import Conversation
 from imgrank.tasks import tasks
 
-__all__ = ["Asked", "Conversation", "Problem", "Prompt", "draw", "opened", "problem_of"]
+__all__ = ["Asked", "Problem", "Prompt", "draw", "opened", "problem_of"]
 
 Rows = npt.NDArray[np.intp]
 Values = npt.NDArray[np.float64]
-Conversation = tuple[list[dict[str, Any]], Sequence[Image.Image]]
 COUNT = "count"
 NONE_SHOWN = 0.1  # share of pictures with a count of 0, if there are so many
-STEPS = 500  # of a range, that are told apart
 DECODERS = 4  # threads
 
 
@@ -83,7 +81,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """rows: of the set's pictures, in the order shown.   values: their truth, in the rule's unit."""
+    """rows: of the set's pictures, as they are shown.   values: their truth, in the rule's unit."""
 
     rule: Rule
     rows: tuple[int, ...]
@@ -116,8 +114,7 @@ def _asked(data: Labelled, labels: Labels, options: ReadOptions) -> Asked | None
             f"{data.name}, {labels.key}: {np.count_nonzero(~fit)} pictures have a value outside "
             f"{rule.low:g} to {rule.high:g} and are left out"
         )
-    decimals = max(0, math.ceil(-math.log10((rule.high - rule.low) / STEPS)))
-    rows, values = rows[fit], np.round(values[fit], decimals)
+    rows, values = rows[fit], values[fit]
     if len(np.unique(values)) < 2:
         options.report(f"{data.name}: {labels.key} is left out: its pictures have all one value")
         return None
@@ -125,14 +122,14 @@ def _asked(data: Labelled, labels: Labels, options: ReadOptions) -> Asked | None
 
 
 def _rule(labels: Labels, values: Values) -> Rule:
-    """Of a known task its own, of a free text that with the range of its values."""
-    known = labels.task in tasks()
-    ends = labels.range
-    if ends is None and not known and len(values):
-        low, high = math.floor(values.min()), math.ceil(values.max())
-        ends = (float(low), float(max(high, low + 1)))
-    task = labels.task if known else None
-    return rule_of(task, labels.prompt, labels.subject, ends)
+    """Of a task with its usual range, unless set or values have another."""
+    rule = rule_of(labels.task, labels.prompt, labels.subject, labels.range)
+    if labels.range is not None or not len(values):
+        return rule
+    low, high = math.floor(values.min()), math.ceil(values.max())
+    if labels.task in tasks() and rule.low <= low and high <= rule.high:
+        return rule
+    return rule_of(labels.task, labels.prompt, labels.subject, (low, max(high, low + 1)))
 
 
 def draw(
@@ -192,10 +189,12 @@ def opened(problem: Problem, prompts: Sequence[Prompt], max_pixels: int) -> list
 
 
 def _picture(data: Labelled, row: int, max_pixels: int) -> Image.Image:
-    """A picture as the model's processor takes it, which makes large ones smaller itself."""
+    """A picture for the model's processor, which scales it down to its size; not far above that
+    where the file's format can be decoded so."""
+    size = math.isqrt(max_pixels)
     if data.render is not None:
-        return Image.fromarray(data.render(row, math.isqrt(max_pixels)))
-    return read_picture(data.paths[row])
+        return Image.fromarray(data.render(row, size))
+    return read_picture(data.paths[row], size)
 
 
 def _digest(data: Labelled, asked: Sequence[Asked]) -> str:

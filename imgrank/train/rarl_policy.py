@@ -2,106 +2,255 @@
 
 LoRA on the language model's projections; the vision tower has modules of the same names and none of
 it. The start of the stage is then the same model with LoRA switched off, so what earlier stages
-learnt is merged into the weights before (`start`). Factors are float32 on weights of the model's
-precision. `full`: all weights of the language model learn, in float32 and computed in bfloat16
-where that is asked for; the start is a second, frozen copy.
+learnt is merged into the weights before. Factors are float32 on weights of the model's precision.
+`full`: all weights but the vision tower's learn, in float32 and computed in bfloat16 where that is
+asked for; the start is a second, frozen copy.
 
-Shapes: B rows, T tokens of the longest answer, L of the longest prompt.
+Shapes: B answers, T tokens of the longest.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import importlib.util
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from imgrank.errors import CheckpointError
-from imgrank.models.vlm import VisionLanguage
-from imgrank.train.rarl_data import Conversation
-from imgrank.train.rarl_recipe import Tuning
+from imgrank.errors import CheckpointError, MissingExtra
+from imgrank.models.device import out_of_memory
+from imgrank.models.rarl_checkpoint import from_peft, full_tensors
+from imgrank.models.vlm import Conversation, VisionLanguage, dtype_of
+from imgrank.train.processes import ALONE, Processes
+from imgrank.train.rarl_recipe import Config, Tuning
+from imgrank.train.run import require_extras
 
-__all__ = ["TARGETS", "Asked", "Policy", "enough_memory", "policy_of"]
+__all__ = [
+    "TARGETS",
+    "Inputs",
+    "Learning",
+    "Policy",
+    "enough_memory",
+    "learning_of",
+    "pieces",
+    "policy_of",
+    "require_rarl",
+]
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-ONLY = rf"(.*\.)?language_model\..*\.({'|'.join(TARGETS)})"  # not those of the vision tower
-Inputs = dict[str, Tensor]
-
-
-class Asked:
-    """Conversations as the model takes them; parts of it, rows in any order and number.
-
-    inputs: input_ids, attention_mask [B, L], left padded, and the patches of all pictures.
-    pictures: how many each row has.
-    """
-
-    def __init__(self, inputs: Inputs, pictures: Sequence[int]) -> None:
-        self.inputs, self.pictures = inputs, tuple(pictures)
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def take(self, rows: Sequence[int]) -> Inputs:
-        """These rows, one as often as it is named, without columns that are padding in all."""
-        ...
+ONLY = rf".*\blanguage_model\..*\.({'|'.join(TARGETS)})"  # not those of the vision tower
+VISION = "visual"  # a part of the names of the vision tower's parameters
+Inputs = Mapping[str, Tensor]
 
 
 class Policy:
-    """model: of transformers, with LoRA inside unless full."""
+    """vlm: its model is the one in training, with LoRA in it unless all learns."""
 
-    def __init__(self, vlm: VisionLanguage, config: Tuning, *, frozen: bool) -> None:
-        """frozen: whether the start of the stage will be asked for (`reference`)."""
-        ...
+    def __init__(self, vlm: VisionLanguage, config: Tuning, *, frozen: bool = True) -> None:
+        """frozen: whether the start of the stage will be asked for, which takes memory if full."""
+        self.vlm = vlm
+        self._wrapped: Any = None
+        self._scale = config.lora_alpha / config.rank
+        self._frozen: nn.Module | None = None
+        bfloat16 = dtype_of(vlm.device, config.precision) == torch.bfloat16
+        self._mixed = bfloat16 and config.full
+        vlm.model.requires_grad_(False)
+        if config.full:
+            self._frozen = copy.deepcopy(vlm.model).eval() if frozen else None
+            for name, parameter in vlm.model.named_parameters():
+                parameter.requires_grad_(VISION not in name.split("."))
+        else:
+            self._wrapped = _with_lora(vlm.model, config)
+        if config.checkpointing:
+            names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+            enable = next(getattr(vlm.model, n) for n in names if hasattr(vlm.model, n))
+            enable({"use_reentrant": False})  # of transformers 5, by its new or its old name
+        vlm.model.train()  # what is checkpointed is so in training only; there is no dropout
+
+    @property
+    def full(self) -> bool:
+        return self._wrapped is None
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What learns, by its name in the model."""
-        ...
+        return {n: p for n, p in self.vlm.model.named_parameters() if p.requires_grad}
 
-    def ask(self, conversations: Sequence[Conversation]) -> Asked:
-        """Conversations as the model takes them."""
-        ...
+    def tensors(self) -> dict[str, Tensor]:
+        """What was learnt in this stage, as a checkpoint stores it (`models/rarl_checkpoint.py`);
+        of a full training what learns, which includes what went before."""
+        if self.full:
+            return full_tensors(self.trained())
+        from peft import get_peft_model_state_dict
 
-    def answers(self, asked: Asked, rows: Sequence[int], temperature: float, seed: int) -> Tensor:
-        """Sampled answers [B, T] to these rows: token ids, padded behind the end of the text."""
-        ...
+        return from_peft(get_peft_model_state_dict(self._wrapped), self._scale)
+
+    def ask(self, conversations: Sequence[Conversation]) -> Inputs:
+        """Conversations as the model reads them, a row each."""
+        return self.vlm.inputs(conversations)
+
+    def answers(
+        self, asked: Inputs, rows: Sequence[int], longest: int, temperature: float, seed: int
+    ) -> Tensor:
+        """A sampled answer to each of these rows [B, T], of at most `longest` tokens.
+
+        It ends at its end of text, not at the text "</answer>": ending is learnt, too.
+        """
+        part = self.vlm.take(asked, rows)
+        with self._precision():
+            return self.vlm.generate(
+                part, longest, sample=True, temperature=temperature, seed=seed, stop=None
+            )
 
     def texts(self, answers: Tensor) -> list[str]:
-        """Answers [B, T] as text, without what is behind the end and without special tokens."""
-        ...
+        """What answers [B, T] say."""
+        return self.vlm.texts(answers)
 
     def encoded(self, text: str) -> Tensor:
-        """A given answer [T] as the model would write it, with the end of the text."""
-        ...
+        """A given answer [T] as the model would write it, with its end of text."""
+        return self.vlm.encode(text)
 
     def padded(self, answers: Sequence[Tensor]) -> Tensor:
-        """[B, T] of answers of different lengths."""
-        ...
+        """[B, T] of answers of different lengths, without columns that are padding in all."""
+        found = nn.utils.rnn.pad_sequence(
+            list(answers), batch_first=True, padding_value=self.vlm.pad
+        )
+        return found[:, : max(1, int(self.mask(found).sum(1).max()))]
 
     def mask(self, answers: Tensor) -> Tensor:
-        """[B, T] bool: up to the end of the text, which belongs to the answer."""
-        ...
+        """[B, T] bool: up to the end of text, which belongs to the answer."""
+        return self.vlm.mask(answers)
 
-    def logprobs(self, asked: Asked, rows: Sequence[int], answers: Tensor) -> tuple[Tensor, Tensor]:
-        """log p and entropy [B, T] of each token, float32; behind the end 0. With gradient."""
-        ...
+    def logprobs(
+        self, asked: Inputs, rows: Sequence[int], answers: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """log p of each token of answers [B, T] to these rows, with gradient, and the entropy that
+        it was drawn with, without; float32, 0 behind the end."""
+        part = self.vlm.take(asked, rows)
+        with self._precision():
+            return self.vlm.logprobs(part, answers, self.mask(answers))
 
-    def reference(self, asked: Asked, rows: Sequence[int], answers: Tensor) -> Tensor:
-        """log p [B, T] by the start of the stage, without gradient."""
-        ...
+    @torch.no_grad()
+    def reference(self, asked: Inputs, rows: Sequence[int], answers: Tensor) -> Tensor:
+        """log p [B, T] by the start of the stage."""
+        part, mask = self.vlm.take(asked, rows), self.mask(answers)
+        with self._precision():
+            if self._wrapped is None:
+                return self.vlm.logprobs(part, answers, mask, self._frozen)[0]
+            with self._wrapped.disable_adapter():
+                return self.vlm.logprobs(part, answers, mask)[0]
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.vlm.device.type, torch.bfloat16, enabled=self._mixed)
+
+
+class Learning:
+    """A policy with all that changes while it learns; saved and loaded whole.
+
+    step: done.   seconds: of training so far, over all runs; kept by the loop.
+    """
+
+    def __init__(self, policy: Policy, config: Tuning) -> None:
+        self.policy, self.clip = policy, config.clip
+        self.step, self.seconds = 0, 0.0
+        weights = list(policy.trained().values())
+        self.optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=0.0)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def advance(self, processes: Processes = ALONE) -> float:
+        """A step by the gradients that are there, meaned over processes; their norm before it was
+        clipped. They are gone afterwards."""
+        weights = list(self.policy.trained().values())
+        processes.average_gradients(weights)
+        norm = float(nn.utils.clip_grad_norm_(weights, self.clip))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return norm
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a run needs to go on bit for bit; all else depends on (seed, step)."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "weights": {name: p.detach() for name, p in self.policy.trained().items()},
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What `state` gave."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        for name, parameter in self.policy.trained().items():
+            parameter.copy_(state["weights"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def policy_of(
     config: Tuning, backbone: Path, start: Path | None, device: torch.device, *, frozen: bool = True
 ) -> Policy:
-    """A policy that begins as `backbone` with the checkpoint `start` merged into it."""
-    ...
+    """A policy that begins as the model `backbone` with the checkpoint `start` merged into it.
+
+    Raises CheckpointError as `VisionLanguage`, and if the model has no projections for LoRA.
+    """
+    precision = "float32" if config.full else config.precision
+    vlm = VisionLanguage(backbone, device, precision, start, config.max_pixels)
+    return Policy(vlm, config, frozen=frozen)
+
+
+def learning_of(
+    config: Config, backbone: Path, start: Path | None, device: torch.device
+) -> Learning:
+    """As `policy_of`, with an optimiser."""
+    return Learning(policy_of(config, backbone, start, device, frozen=config.kl > 0), config)
+
+
+def require_rarl() -> None:
+    """Raises MissingExtra for what a training would need, before any work."""
+    what = "training a Qwen2.5-VL"
+    if any(importlib.util.find_spec(name) is None for name in ("transformers", "peft")):
+        raise MissingExtra(what, "rarl")
+    require_extras(what)
+
+
+def pieces(count: int, size: int) -> list[list[int]]:
+    """0..count-1 in runs of `size`; 0: all in one."""
+    return [list(range(count))[n : n + (size or count)] for n in range(0, count, size or count)]
 
 
 @contextmanager
 def enough_memory(config: Tuning) -> Iterator[None]:
     """A device that is too small for a step is a CheckpointError that says what takes less."""
-    ...
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        pieces = max(1, (config.at_once or 2 * config.prompts) // 2)
+        raise CheckpointError(
+            "a step does not fit into the device's memory. Go on from the last state with the same "
+            f"line and --set at_once={pieces} (answers that go through the model together), "
+            "--set checkpointing=true; else use another --out with a smaller max_pixels."
+        ) from error
+
+
+def _with_lora(model: Any, config: Tuning) -> Any:
+    """A PeftModel around it; its modules are exchanged in place. Drawn from the seed alone."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=config.rank, lora_alpha=config.lora_alpha, target_modules=ONLY, lora_dropout=0.0
+    )
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore", FutureWarning)  # peft calls transformers by old names
+            torch.manual_seed(config.seed)
+            return get_peft_model(model, lora)
+    except ValueError as error:  # it found no such modules
+        raise CheckpointError(
+            f"the model has no projections that LoRA could be put on: {error}"
+        ) from error

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from imgrank.errors import UsageError
 from imgrank.train import recipe_file
+from imgrank.train.grpo import Loss
 from imgrank.train.recipe_file import (
     UNKNOWN_LICENCE,
     check_bounds,
@@ -52,7 +53,7 @@ class Tuning:
     at_once: int = 0  # answers through a forward and backward pass together; 0: all of a process
     checkpointing: bool = False  # keeps no inner values of the layers: less memory, a third slower
     max_new_tokens: int = 512  # of an answer
-    max_pixels: int = 262144  # of a picture: 256 to 512 x 512, larger ones are made smaller
+    max_pixels: int = 200704  # of a picture: 256 tokens, about 448 x 448; larger are made smaller
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is fast
     lr: float = 1e-5  # of AdamW, constant
     clip: float = 1.0  # largest norm of the gradient
@@ -62,9 +63,9 @@ class Tuning:
 
     def __post_init__(self) -> None:
         check_types(self)
-        above = ("rank", "lora_alpha", "prompts", "max_new_tokens", "max_pixels", "lr", "clip")
-        above += ("report_every", "save_every")
-        check_bounds(self, above, ("at_once", "seed"))
+        above = ["rank", "lora_alpha", "prompts", "max_new_tokens", "max_pixels", "lr", "clip"]
+        above += ["report_every", "save_every"]
+        check_bounds(self, tuple(above), ("at_once", "seed"))
         check_name(self.name)
         if self.name in (FIRST, SECOND):
             raise UsageError(f"name = {self.name!r} is that of a folder of a stage.")
@@ -97,7 +98,7 @@ class Config(Tuning):
     generate_at_once: int = 0  # answers that are drawn together, whole groups; 0: all of a process
     temperature: float = 1.0  # of the answers
     scaled: bool = True  # advantages are divided by the group's standard deviation
-    loss: Literal["grpo", "dapo"] = "grpo"  # mean of each answer's tokens, or of all tokens
+    loss: Loss = "dapo"  # mean over all tokens; grpo: over each answer's, then over answers
     kl: float = 0.04  # coefficient of the divergence from the start of the stage; 0: none
 
     def __post_init__(self) -> None:
