@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "imgrank"
-TORCH = ("torch", "open_clip", "timm", "torchvision")
+TORCH = ("torch", "open_clip", "timm", "torchvision", "transformers", "peft")
 WORDS = ("instruction.py", "wording.py", "tasks.py", "nouns.py", "settings.py", "errors.py")
 WORDS += ("terms.py",)
 JOINING = ("pipeline.py", "scoring.py", "refining.py", "bursts.py", "saying.py", "opening.py")
-JOINING += ("reranking.py", "embedding.py", "vectors")
+JOINING += ("reranking.py", "embedding.py", "vectors", "scopes.py", "listwise")
 CALLS = ("api.py", "calls.py", "comparing.py", "searching.py", "estimates")
 ABOVE = ("imgrank.cli", "imgrank.api", "imgrank.calls", "imgrank.comparing", "imgrank.estimates")
 ABOVE += ("imgrank.searching",)

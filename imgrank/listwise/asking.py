@@ -87,7 +87,7 @@ class Asker:
             self._ask(todo)
 
     def _ask(self, windows: Sequence[Window]) -> None:
-        size = max(map(len, windows))
+        size = min(self.ranker.window, len(self.paths))
         self.patience.ask(self.ranker.seconds(size), size, self.ranker.place)
         try:
             for some, pictures in self._decoded(windows):

@@ -6,8 +6,9 @@ is its value less what its windows gave all their pictures too much. Scores so s
 unit, the offsets being 0 in the mean, and may lie a little beyond the ends of the scale.
 
 Pictures that an answer of the first round leaves out are asked about again, once together in a
-smaller window, then each alone; one that still has no value has no place in the order, as a picture
-without a date has none in one by date, and is reported as left out.
+smaller window, then each alone (unless none of several answers had any value). One that still has
+no value has no place in the order, as a picture without a date has none in one by date, and is
+reported as left out.
 
 Scores are of a set: they depend on which other pictures there are. They are kept under the ranker's
 identity, the prompt and a digest of the sorted contents: the same pictures, wherever they lie, are
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -99,19 +100,20 @@ def _ordered(
     size, count = asker.ranker.window, len(contents)
     place = {content: i for i, content in enumerate(contents)}
 
-    def ask(windows: Iterable[Iterable[int]]) -> list[dict[int, float]]:
+    def ask(windows: Sequence[Sequence[int]]) -> list[dict[int, float]]:
         found = asker.calls([[contents[i] for i in window] for window in windows])
         return [{place[content]: value for content, value in call.items()} for call in found]
 
     first = first_round(count, size, int(_name(contents)[:15], 16))
     calls = ask(first)
     lacking = [sorted(set(w) - c.keys()) for w, c in zip(first, calls, strict=True)]
-    if any(lacking):
-        number = sum(map(len, lacking))
+    number = sum(map(len, lacking))
+    if number == count and len(first) > 1:
+        notify(f"  none of {len(first)} answers has a value, so that nothing is asked again")
+    elif number:
         notify(f"  {number} of {count} pictures had no value in the first answers; asked again")
-        calls += ask(_smaller(first, lacking))
-        left = sorted(set().union(*lacking).difference(*calls))
-        calls += ask([i] for i in left)
+        calls += ask(list(_smaller(first, lacking)))
+        calls += ask([[i] for i in sorted(set().union(*lacking).difference(*calls))])
     values = fit(calls, count)
     order = [i for i in order_of(values) if math.isfinite(values[i])]
     values = fit([*calls, *ask(second_round(order, size))], count)

@@ -77,6 +77,7 @@ class Patience:
     def at(self, windows: int, asked: bool = True) -> None:
         """So many more windows are answered.   asked: by the model just now, not known before."""
         self.done += windows
+        self.planned = max(self.planned, self.done)
         self._asked += windows if asked else 0
         if self.progress:
             share = min(1.0, self.done / max(1, self.planned))

@@ -21,19 +21,19 @@ from typing import get_args
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
-from imgrank.models.checkpoint import RETRIEVAL
+from imgrank.models.checkpoint import RARL, RETRIEVAL
 from imgrank.models.defaults import check_keys
 from imgrank.models.registry import (
     DEFAULT_BACKBONE,
     DETECTOR,
+    VLM,
     Entry,
     answering,
     entries,
     find,
 )
-from imgrank.models.resting import way_to
+from imgrank.models.resting import backbone_by_digest, way_to
 from imgrank.models.spec import read_spec
-from imgrank.models.vlm_spec import read_vlm
 from imgrank.rankers.adapter import AdapterRanker
 from imgrank.rankers.base import Job, Ranker
 from imgrank.rankers.l2rclip import L2RCLIPRanker
@@ -44,10 +44,6 @@ from imgrank.rankers.rarl import RARLRanker
 from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_source
 from imgrank.rankers.trained import refusal, trained_for
 from imgrank.settings import Settings, load_settings
-
-VLM, RARL = "vlm", "rarl"
-"""Kinds of models that look at several pictures at once: plain, and a checkpoint on one."""
-PREFIX = "rarl:"
 
 __all__ = ["load_levels", "load_ranker", "load_source", "route", "sharing", "users_default"]
 
@@ -101,22 +97,11 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
 
 
 def _answering(name: str, settings: Settings) -> Entry:
-    entry = _named(name, settings)
+    entry = find(name, settings.models_dir)
     if entry.kind == DETECTOR:
         raise UsageError(
             f"{name} finds faces and answers nothing itself: `imgrank age` uses it without being "
             "asked. Leave --model away, or name another model (imgrank models list)."
-        )
-    return entry
-
-
-def _named(name: str, settings: Settings) -> Entry:
-    """The model on this machine; of `rarl:NAME` the model NAME, if it is of these kinds."""
-    entry = find(name.removeprefix(PREFIX), settings.models_dir)
-    if name.startswith(PREFIX) and entry.kind not in (RARL, VLM):
-        raise UsageError(
-            f"'{name}': {entry.name} is of kind {entry.kind}. `rarl:` goes before a checkpoint of "
-            "`imgrank train rarl`, or a Qwen2.5-VL; leave it away for other models."
         )
     return entry
 
@@ -131,7 +116,7 @@ def load_levels(task: str, settings: Settings, model: str | None = None) -> L2RC
     """
     check_keys(settings)
     if model is not None:
-        entry = _named(model, settings)
+        entry = find(model, settings.models_dir)
         if entry.kind != "l2rclip" or task not in entry.tasks:
             has = f"is of kind {entry.kind}" if entry.kind != "l2rclip" else "knows other tasks"
             raise UsageError(
@@ -140,7 +125,7 @@ def load_levels(task: str, settings: Settings, model: str | None = None) -> L2RC
             )
         return _levels_of(entry, settings)
     wish = settings.models.get(task)
-    own = [_named(wish, settings) if wish else None, users_default(settings)]
+    own = [find(wish, settings.models_dir) if wish else None, users_default(settings)]
     for entry in [*filter(None, own), *entries()]:
         if entry.kind == "l2rclip" and task in entry.tasks:
             return _levels_of(entry, settings)
@@ -182,15 +167,14 @@ def _backbone_of(entry: Entry, settings: Settings) -> BackboneSource:
 
 def _vlm_of(entry: Entry, settings: Settings) -> Path:
     """The folder of the Qwen2.5-VL that a checkpoint rests on: by digest, as above."""
-    name = str(entry.config["backbone"]["name"])
-    digest = str(entry.config["backbone"]["digest"]).removeprefix("sha256:")
-    for folder in _backbones(name, settings, VLM):
-        if read_vlm(folder).identity == digest:
-            return folder
-    raise CheckpointError(
-        f"'{entry.name}' was trained on '{name}', and no Qwen2.5-VL here has its digest. Get it: "
-        f"{way_to(entry)}"
-    )
+    facts = entry.config["backbone"]
+    folder = backbone_by_digest(str(facts["digest"]), settings, VLM)
+    if folder is None:
+        raise CheckpointError(
+            f"'{entry.name}' was trained on '{facts['name']}', and no Qwen2.5-VL here has its "
+            f"digest. Get it: {way_to(entry)}"
+        )
+    return folder
 
 
 def _source_of(entry: Entry, folder: Path, settings: Settings) -> BackboneSource:
@@ -213,19 +197,19 @@ def _source_of(entry: Entry, folder: Path, settings: Settings) -> BackboneSource
     return backbone_source(folder, settings.device, view, overrides, settings.precision)
 
 
-def _backbones(name: str, settings: Settings, kind: str = "backbone") -> Iterator[Path]:
+def _backbones(name: str, settings: Settings) -> Iterator[Path]:
     """Folders of backbones, the one of that name first: to look at another may mean to hash it."""
     with suppress(ModelUnavailable, CheckpointError):
         named = find(name, settings.models_dir)
-        if named.kind == kind:
+        if named.kind == "backbone":
             yield named.folder
-    yield from (e.folder for e in entries(settings.models_dir) if e.kind == kind)
+    yield from (e.folder for e in entries(settings.models_dir) if e.kind == "backbone")
 
 
 def users_default(settings: Settings) -> Entry | None:
     """The user's model for what no other table of the settings names."""
     try:
-        return _named(settings.model, settings) if settings.model else None
+        return find(settings.model, settings.models_dir) if settings.model else None
     except ModelUnavailable as error:
         raise ModelUnavailable(
             f"{error} It is your default (IMGRANK_MODEL, or [models] default in "

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgrank.errors import CheckpointError, MissingExtra, UsageError
+from imgrank.errors import MissingExtra, UsageError
 from imgrank.images.reading import DECODE_VERSION
 from imgrank.instruction import Query, tasks
 from imgrank.listwise.prompt import Rule, instruct, messages
 from imgrank.listwise.rules import kept, rule_of
-from imgrank.models.checkpoint import identity, read_config
+from imgrank.models.checkpoint import RARL, identity, read_config
+from imgrank.models.rarl_checkpoint import check_backbone
 from imgrank.models.vlm_spec import VlmSpec, read_vlm
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.trained import prompt_of, refusal, remarks, task_of
@@ -103,6 +105,7 @@ class RARLRanker:
         self.folder, self.device, self.precision = folder, device, precision
         self.spec: VlmSpec = read_vlm(backbone or folder)
         self.tasks: Mapping[str, Mapping[str, Any]] = {}
+        self._prompts: Mapping[str, str] = {}
         model: Mapping[str, Any] = {}
         if backbone is None:
             self.trained = False
@@ -110,9 +113,11 @@ class RARLRanker:
             base = f"vlm:{self.spec.identity[:32]}"
         else:
             self.trained = True
-            config = read_config(folder, "rarl")
-            _check_backbone(folder, config, self.spec)
-            self.name, self.tasks, model = str(config["name"]), config["tasks"], config["model"]
+            config = read_config(folder, RARL)
+            check_backbone(config, self.spec, folder)
+            self.name, model = str(config["name"]), config["model"]
+            self.tasks = {task: _asked_for(task, facts) for task, facts in config["tasks"].items()}
+            self._prompts = {task: str(facts["prompt"]) for task, facts in config["tasks"].items()}
             self.revision = str(config["weights"]["sha256"])[:12]
             base = identity(folder, self.spec.identity)
         self.max_new_tokens = int(model.get("max_new_tokens") or NEW_TOKENS)
@@ -152,7 +157,8 @@ class RARLRanker:
         """What the model is asked to value. Raises UsageError as `answer` does."""
         if not self.trained:
             return rule_of(query.task, query.prompt, query.subject)
-        facts = self.tasks[task_of(self.tasks, query) or ""]
+        task = task_of(self.tasks, query) or ""
+        facts = {**self.tasks[task], "prompt": self._prompts[task]}
         return kept(prompt_of(facts, query), facts["range"], query.subject)
 
     def heard(self, query: Query) -> Query:
@@ -269,10 +275,7 @@ class RARLRanker:
             raise MissingExtra(f"{self.name}, a vision-language model,", "rarl")
 
 
-def _check_backbone(folder: Path, config: Mapping[str, Any], spec: VlmSpec) -> None:
-    facts = config["backbone"]
-    if str(facts["digest"]).removeprefix("sha256:") != spec.identity:
-        raise CheckpointError(
-            f"{folder} was trained on another {facts['name']} than the one here (digests differ), "
-            "so its answers would mean nothing."
-        )
+def _asked_for(task: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A task's facts, its prompt being what a user asks for: of a free text its words alone."""
+    words = re.search(r'"(.+)"$', str(facts["prompt"]))
+    return facts if task in tasks() or words is None else {**facts, "prompt": words[1]}
