@@ -171,7 +171,7 @@ class RARLRanker:
         unit, usual = self._unit(query), tasks()[query.task].unit if query.task else ""
         if query.task == "date" and unit == "year":
             moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=query.reference)
-            return replace(query, reference=moment.year + (moment.timetuple().tm_yday - 1) / 366)
+            return replace(query, reference=float(moment.year))
         if unit != usual:
             raise UsageError(
                 f"{self.name} gives no numbers in {usual or 'a unit'}, so that nothing can be "
