@@ -45,10 +45,11 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told, and refused below
             )
         except Exception as error:  # of a folder that is wrong: nearly anything is raised
             raise CheckpointError(
-                f"transformers cannot load {folder}: {error}. Fetch the model again."
+                f"transformers cannot load {folder}: {_said(error)}. Fetch the model again."
             ) from error
     _check(folder, told)
     model.generation_config = (
@@ -74,9 +75,10 @@ def load_processor(folder: Path) -> Any:
             )
         except Exception as error:  # as above
             raise CheckpointError(
-                f"transformers cannot load the processor of {folder}: {error}. Fetch the model "
-                "again."
+                f"transformers cannot load the processor of {folder}: {_said(error)}. Fetch the "
+                "model again."
             ) from error
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
     if not processor.chat_template or processor.tokenizer.eos_token_id is None:
         raise CheckpointError(
             f"{folder} has no template of a chat or no end of text. Fetch the model again."
@@ -103,6 +105,12 @@ def quietly() -> Iterator[None]:
 def _needed() -> None:
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtra("a Qwen2.5-VL", "rarl")
+
+
+def _said(error: Exception) -> str:
+    """The first line of a message that may have many."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 def _check(folder: Path, told: dict[str, Any]) -> None:

@@ -133,6 +133,11 @@ def _config(folder: Path) -> Mapping[str, Any]:
         raise CheckpointError(
             f"{folder / CONFIG} has no `vision_config`: the model could not see. Fetch it again."
         )
+    if "quantization_config" in config:
+        raise CheckpointError(
+            f"{folder} holds quantised weights, which imgrank neither trains nor merges anything "
+            "into. Use the model that they were made from."
+        )
     return config
 
 
@@ -177,6 +182,11 @@ def _beside(folder: Path) -> list[Path]:
     names = {path.name for path in there}
     if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
         raise CheckpointError(f"{folder} has no tokenizer (tokenizer.json). Fetch the model again.")
+    if "tokenizer_config.json" not in names:
+        raise CheckpointError(
+            f"{folder} does not say where a text ends (tokenizer_config.json). Fetch the model "
+            "again."
+        )
     if names.isdisjoint({"processor_config.json", "preprocessor_config.json"}):
         raise CheckpointError(
             f"{folder} does not say how pictures are scaled (preprocessor_config.json). Fetch the "

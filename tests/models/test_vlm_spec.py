@@ -95,12 +95,14 @@ def shard(folder: Path) -> Path:
         (lambda folder: shard(folder).write_bytes(b""), "no whole safetensors file"),
         (lambda folder: (folder / "model.safetensors.index.json").unlink(), "holds no weights"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
+        (lambda folder: (folder / "tokenizer_config.json").unlink(), "where a text ends"),
         (lambda folder: (folder / "processor_config.json").unlink(), "how pictures are scaled"),
         (lambda folder: (folder / "chat_template.jinja").unlink(), "no template of a chat"),
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
         (lambda folder: (folder / "config.json").write_text("[]"), "no JSON object"),
         (lambda folder: change(folder / "config.json", vision_config=None), "could not see"),
         (lambda folder: change(folder / "config.json", model_type="llama"), "is 'llama'"),
+        (lambda folder: change(folder / "config.json", quantization_config={}), "quantised"),
     ],
 )
 def test_a_folder_that_is_not_whole_says_what_is_missing(
