@@ -20,6 +20,8 @@ from imgrank.instruction import Query
 from imgrank.models.vlm_spec import read_vlm
 from imgrank.rankers.rarl import PictureSource
 
+NEEDED = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+NEEDED += ("chat_template.json",)
 AGE = {"prompt": "the person's age", "unit": "years", "range": [0, 100], "order": "descending"}
 
 
@@ -28,7 +30,7 @@ def vlm_folder(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
     config = {"model_type": "qwen2_5_vl", "vision_config": {}}
     (folder / "config.json").write_text(json.dumps(config))
-    for name in ("tokenizer.json", "preprocessor_config.json", "chat_template.json"):
+    for name in NEEDED:
         (folder / name).write_text("{}")
     weights = np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)
     (folder / "model.safetensors").write_bytes(save({"some.weight": weights}))

@@ -87,7 +87,7 @@ def test_numbers_to_be_close_to_are_in_the_unit_of_the_answers() -> None:
     assert (year.query.task, year.answer.unit) == ("date", "year")
     assert year.query.reference == 1950
     with pytest.raises(UsageError, match="Ask for the order instead"):
-        heard("closest to brightness 50")
+        heard("by brightness, closest to 50")
     with pytest.raises(UsageError, match="measured"):
         heard("closest to 12 megapixels")
 
