@@ -180,9 +180,7 @@ def shape_from(config: Mapping[str, Any]) -> Shape:
         depth=depth,
         v_width=int(vision["hidden_size"]),
         v_inner=int(vision.get("intermediate_size", 3420)),
-        whole=sum(
-            0 <= int(n) < depth for n in vision.get("fullatt_block_indexes", (7, 15, 23, 31))
-        ),
+        whole=sum(0 <= int(block) < depth for block in whole),
         patch=int(vision.get("patch_size", 14)),
         time=int(vision.get("temporal_patch_size", 2)),
         merge=int(vision.get("spatial_merge_size", 2)),

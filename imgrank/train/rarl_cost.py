@@ -23,7 +23,7 @@ What follows for `recipes/rarl.toml` (at_once 4, generate_at_once 16, checkpoint
   has no room for that with 8 pictures.
 * 7B with LoRA: 16.6 GB are weights, 1.3 LoRA, which leaves 4.6. Stage 1 fits with lots of 8 (24 GB
   at at_once 4, 22 at at_once 2); stage 2 needs 32 GB, or pictures of half the size, answers of 256
-  tokens, at_once 1 and lots of 8: 24 GB, with nothing to spare. So: a GPU of 40 or 48 GB.
+  tokens, at_once 1 and lots of 8: 23 GB, with next to nothing to spare. So: a GPU of 40 or 48 GB.
 * full fine-tuning of 3B takes 78 GB.
 """
 
@@ -163,8 +163,8 @@ def lines(cost: Cost) -> list[str]:
         *found,
         f"assumed: a {gpu.name}, {gpu.use:.0%} of its {gpu.flops / 1e12:.0f} TFLOP/s, "
         f"{gpu.reads:.0%} of its {gpu.bandwidth / 1e9:,.0f} GB/s, {gpu.start * 1e6:.0f} µs to "
-        f"start an operation; pictures of {pixels} pixels; answers of {thought} tokens, the longest "
-        f"{LONGEST} times as long",
+        f"start an operation; pictures of {pixels} pixels; answers of {thought} tokens, the "
+        f"longest {LONGEST} times as long",
         *_advice(cost),
     ]
 
