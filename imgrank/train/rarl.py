@@ -18,12 +18,12 @@ What we chose, and why:
 
 Run:  imgrank train rarl --data utkface --root DATA --backbone qwen2.5-vl-3b --out runs/age
 Ctrl-C saves; the same line goes on, bit for bit. In several processes: torchrun --nproc_per_node 2
--m imgrank train rarl ...: prompts are shared out, each process has whole groups.
-OUT/first and OUT/second: state.pt, metrics.jsonl, curves.png; OUT/first/NAME: stage 1's checkpoint.
+-m imgrank train rarl ...: prompts are shared out, each process has whole groups. OUT/first/NAME is
+stage 1's checkpoint, OUT/NAME the result; state, log, curves: OUT/first, OUT/second.
 Expected (the paper's, 7B): UTKFace MAE 3.81, Kendall's tau .921/.905/.852 for 2/4/8 pictures;
 COCO-REM accuracy 71.80, AVA SRCC .803; 3B 4.02, 68.73, .783. Never run at that size here: only on
-a tiny random model of the same classes (tests/bench/rarl.py). Shapes: P prompts of this process, G
-answers to each, B = P G answers, T tokens of the longest.
+a tiny random model of the same classes (tests/bench/rarl.py).
+Shapes: P prompts of this process, G answers to each, B = P G answers, T tokens of the longest.
 """
 
 from __future__ import annotations
@@ -124,36 +124,39 @@ def update(job: Job, rolled: RollOut, learning: Learning) -> dict[str, float]:
     return {"total": float(loss), **metrics.figures(everyone), "gradient": gradient}
 
 
-def train(job: Job, learning: Learning) -> bool:
+def train(job: Job, stop: around.Stop) -> bool:
     """The loop of a stage; whether it came to its end. Raises CheckpointError for the state of
     other settings, a loss that is no number, too little memory; DataError on a full disk."""
     config, processes, out, steps = job.config, job.processes, job.out, job.stage.steps
+    learning = learning_of(config, job.backbone, job.start, processes.device)
     if (state := around.load_state(out / STATE, job.settings)) is not None:
         learning.load(state)
         job.report(f"{job.name} stage: resumed at step {learning.step} of {steps}")
     first, before, started = learning.step, learning.seconds, time.monotonic()
     log = around.JsonLines(out / LOG, first) if processes.first and first < steps else None
-    with around.polite_stop() as stop:
-        while learning.step < steps and not processes.any(stop.asked):
-            began = time.monotonic()
-            with enough_memory(config):
-                rolled = roll_out(job, learning)
-                row = update(job, rolled, learning)
-            learning.seconds = before + time.monotonic() - started
-            if log is not None:
-                log.write(metrics.row(learning.step, row, time.monotonic() - began))
-                done, left = learning.step - first, steps - learning.step
-                if done in (1, 10) or learning.step % config.report_every == 0 or not left:
-                    told, rest = metrics.told(row), around.remaining(started, done, left)
-                    job.report(f"{job.name} stage, step {learning.step}: {told}; {rest} left")
-                if learning.step % config.save_every == 0:
-                    around.save_state(out / STATE, job.settings, learning.state())
+    while learning.step < steps and not processes.any(stop.asked):
+        began = time.monotonic()
+        with enough_memory(config):
+            rolled = roll_out(job, learning)
+            row = update(job, rolled, learning)
+        learning.seconds = before + time.monotonic() - started
+        if log is not None:
+            log.write(metrics.row(learning.step, row, time.monotonic() - began))
+            done, left = learning.step - first, steps - learning.step
+            if done in (1, 10) or learning.step % config.report_every == 0 or not left:
+                rest = f"{metrics.told(row)}; {around.remaining(started, done, left)} left"
+                job.report(f"{job.name} stage, step {learning.step}: {rest}")
+            if learning.step % config.save_every == 0:
+                around.save_state(out / STATE, job.settings, learning.state())
     if log is not None:
         around.save_state(out / STATE, job.settings, learning.state())
         metrics.draw_curves(out / LOG, out / CURVES)
+    processes.wait()  # who leaves early may end the others
     if learning.step < steps:
         job.report(f"stopped after step {learning.step}; run the same line to go on")
-    return learning.step >= steps
+        return False
+    job.write(learning)
+    return True
 
 
 def run(
@@ -184,17 +187,14 @@ def run(
         raise UsageError(f"{processes.count} processes are too many for prompts = {config.prompts}")
     problem, result = problem_of(data, root, ReadOptions(fold, partial, report)), None
     out.mkdir(parents=True, exist_ok=True)
-    with around.alone_in(out) if processes.first else nullcontext():
+    alone = around.alone_in(out) if processes.first else nullcontext()
+    with alone, around.polite_stop() as stop:
         spec = processes.in_turn(lambda: read_vlm(backbone))
         config = trained_on(config, data, spec.name)
-        for job in jobs(config, problem, spec, start, out, processes, report):
+        for job in jobs(config, problem, spec, start, out, command, processes, report):
             result = job.result
-            if job.finished:
-                continue
-            learning = learning_of(config, backbone, job.start, processes.device)
-            if not train(job, learning):
-                result = None
+            if not job.finished and (processes.any(stop.asked) or not train(job, stop)):
+                result = None  # stopped, perhaps within the first stage's last step
                 break
-            job.write(learning, command)
     processes.leave()
     return result

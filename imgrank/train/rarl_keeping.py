@@ -57,6 +57,7 @@ class Job:
 
     config: Config
     problem: Problem
+    command: str
     processes: Processes
     report: Report
     name: str
@@ -69,18 +70,18 @@ class Job:
     settings: dict[str, Any]
     finished: bool
 
-    def write(self, learning: Learning, command: str) -> None:
+    def write(self, learning: Learning) -> None:
         """The checkpoint of what has been trained, by the first process; the others wait for it."""
         if self.processes.first:
-            self._write(learning, command)
+            self._write(learning)
         self.processes.wait()
 
-    def _write(self, learning: Learning, command: str) -> None:
+    def _write(self, learning: Learning) -> None:
         config, policy = self.config, learning.policy
         stage, where = self.stage, duration(learning.seconds, policy.vlm.device)
         sizes = ", ".join(map(str, stage.sizes))
         told = [
-            f"command: `{command}`",
+            f"command: `{self.command}`",
             f"RARL, {self.name} stage: {stage.steps} steps of {config.prompts} prompts with "
             f"{config.group} answers each, {sizes} pictures, seed {config.seed}, {where}",
             f"rewards: {stage.alpha:g} regression, {stage.beta:g} ranking, {stage.gamma:g} format; "
@@ -96,7 +97,7 @@ class Job:
             self.start,
             told,
             training,
-            command,
+            self.command,
             self.report,
         )
 
@@ -107,6 +108,7 @@ def jobs(
     backbone: VlmSpec,
     start: Path | None,
     out: Path,
+    command: str = "",
     processes: Processes = ALONE,
     report: Report = lambda line: None,
 ) -> Iterator[Job]:
@@ -130,7 +132,7 @@ def jobs(
             report(f"{result} was finished before and is left as it is")
         folders = (backbone.folder, begins, out / name, result)
         (out / name).mkdir(parents=True, exist_ok=True)
-        common = (config, problem, processes, report)
+        common = (config, problem, command, processes, report)
         yield Job(*common, name, number, stage, *folders, settings, done)
 
 
