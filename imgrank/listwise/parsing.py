@@ -15,7 +15,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 __all__ = ["Item", "parse", "well_formed"]
 
@@ -103,17 +103,11 @@ def _deep(text: str) -> bool:
 
 
 def _json(text: str, strict: bool = False) -> Any:
-    """None if it is no JSON. strict: nor are NaN, infinity and an object that repeats a key."""
+    """None if it is no JSON. strict: nor is an object that repeats a key."""
     try:
-        if strict:
-            return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once if strict else None)
     except UNREADABLE:
         return None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -179,5 +173,5 @@ def _exact(item: Any) -> bool:
     if not isinstance(item, dict) or set(item) != {"image_id", "value"}:
         return False
     image, value = item["image_id"], item["value"]
-    numbers = not isinstance(image, bool) and isinstance(image, int) and not isinstance(value, str)
-    return numbers and _item(image, value) is not None
+    spelled = not isinstance(image, int) or isinstance(value, str)  # "1" or 1.0 for 1
+    return not spelled and _item(image, value) is not None

@@ -74,7 +74,7 @@ def truth_answer(values: Sequence[float]) -> str:
     the Response Mutation puts in.
     """
     printed = _printed(values)
-    order = sorted(range(len(values)), key=lambda i: (values[i], i))
+    order = sorted(range(len(values)), key=lambda i: values[i])
     items = [{"image_id": i + 1, "value": printed[i]} for i in order]
     return f"<think>{LOOKED}</think><answer>{json.dumps(items)}</answer>"
 

@@ -87,7 +87,7 @@ def token_loss(
     ratio = (log_p - log_p.detach()).exp()  # 1, with the gradient of log_p
     tokens = -advantage[:, None].detach() * ratio  # [B, T]
     if log_ref is not None and kl:
-        tokens = tokens + kl * k3(log_p, log_ref.detach().masked_fill(~mask, 0.0))
+        tokens = tokens + kl * k3(log_p, log_ref.detach())
     tokens = tokens.masked_fill(~mask, 0.0)
     whole = max(units(mask, loss) if of is None else of, 1)
     if loss == "grpo":

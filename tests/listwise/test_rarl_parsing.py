@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,9 @@ def test_the_asked_form(text: str) -> None:
         f"<think>a</think> so <answer>{TWO}</answer>",
         f"<think>a</think><answer>{TWO}",
         f"<think>a</think><think>b</think><answer>{TWO}</answer>",
+        f"<think>a<think>b</think><answer>{TWO}</answer>",
+        f"<think>a <answer>[]</answer> b</think><answer>{TWO}</answer>",
+        f"<think>a <answer> b</think><answer>{TWO}</answer>",
         f"<think>[]</think><answer>[]</answer><answer>{TWO}</answer>",
         f"<think>a</think><answer>```json\n{TWO}\n```</answer>",
         f"<think>a</think><answer>The list: {TWO}</answer>",
@@ -80,6 +84,10 @@ def test_forms_that_are_wrong_and_are_read_all_the_same(text: str) -> None:
         ('[[{"image_id": 1, "value": 3}]]', [(1, 3.0)]),  # a list too many
         ("[{image_id: 1, value: 3}]", [(1, 3.0)]),  # no quotes
         ("[{'value': .5, 'image_id': '2'}]", [(2, 0.5)]),
+        ("[{old_image_id: 7, image_id: 1, value: 3, its_value: 9}]", [(1, 3.0)]),
+        # What is within an item is no matter, if a whole list can be read.
+        ('[{"image_id": 1, "value": 3, "more": {"a": null}}]', [(1, 3.0)]),
+        ("[{'image_id': 1, 'value': 3, 'more': {'a': None}},]", [(1, 3.0)]),
         ('[{"image_id": 1, "value": 3, "why": "[old]"}, {"image_id": 2, "va', [(1, 3.0)]),  # cut
         ('<answer>[{"image_id": 1, "value": 3}, {"image_id": 2, "value": 4', [(1, 3.0)]),
         # Of several blocks the last; a draft in the thoughts is none; a last one may be cut off.
@@ -123,6 +131,7 @@ def test_what_is_taken_of_other_texts(text: str, items: list[tuple[int, float]])
         ("1" + "0" * 5000, "3", None, False),
         ("0x" + "f" * 5000, "3", None, False),
         ("1e400", "3", None, False),
+        (str(2**53), "3", None, False),  # a float, as which ids are read, cannot tell it from more
         ("1.5", "3", None, False),
         ('"one"', "3", None, False),
         ("NaN", "3", None, False),
@@ -176,6 +185,13 @@ def test_hostile_texts_give_nothing_and_end(name: str) -> None:
     for whole in (text, f"<think></think><answer>{text}</answer>"):
         assert parse(whole) == ()
         assert not well_formed(whole)
+
+
+def test_what_is_no_code_is_not_warned_of() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        assert read(r"[{'image_id': 1, 'value': 3, 'why': 'a \d'}]") == [(1, 3.0)]
+    assert not heard
 
 
 def test_long_lists_are_read_whole() -> None:

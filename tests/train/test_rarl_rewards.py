@@ -36,7 +36,8 @@ def answer(*pairs: tuple[int, float]) -> str:
         (items((1, 20), (2, 10), (3, 50), (4, 20)), 3 / 4),  # off by delta
         (items((1, 1e308), (2, -1e308), (3, 50), (4, 20)), 2 / 4),
         (items((2, 10), (3, 50)), 2 / 4),  # missing ones
-        (items((2, 10), (2, 99), (3, 99), (3, 50)), 1 / 4),  # the first counts
+        (items((2, 10), (2, 99)), 1 / 4),  # the first counts
+        (items((3, 99), (3, 50)), 0.0),
         (items((0, 30), (5, 10), (-1, 50), (4, 20)), 1 / 4),  # ids of no image
         ([], 0.0),
     ],
