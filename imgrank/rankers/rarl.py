@@ -168,13 +168,16 @@ class RARLRanker:
         """
         if query.reference is None:
             return query
+        if not self.trained:
+            self.rule(query)  # says what no picture shows
         unit, usual = self._unit(query), tasks()[query.task].unit if query.task else ""
         if query.task == "date" and unit == "year":
             moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=query.reference)
             return replace(query, reference=float(moment.year))
-        if unit != usual:
+        if unit != usual or not (self.trained or query.task in IN_UNIT):
+            scale = usual or "the unit that this is measured in"
             raise UsageError(
-                f"{self.name} gives no numbers in {usual or 'a unit'}, so that nothing can be "
+                f"{self.name} gives no numbers in {scale}, so that it cannot tell what is "
                 f"'{query.text}'. Ask for the order instead, or leave --model away."
             )
         return query
