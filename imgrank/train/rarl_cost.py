@@ -17,13 +17,13 @@ learn: it has no way back. Lots of different prompts are padded; that is not cou
 
 What follows for `recipes/rarl.toml` (at_once 4, generate_at_once 16, checkpointing, 200,704 pixels,
 512 tokens) and 24 GB:
-* 3B with LoRA fits: 20 GB; without checkpointing it would be 88. Three quarters of the time goes
-  into writing answers, and nearly all of that into starting operations: larger lots are what
-  helps. --stages first --set generate_at_once=64 needs 17 GB and half the time; the second stage
-  has no room for that with 8 pictures.
-* 7B with LoRA: 16.6 GB are weights, 1.3 LoRA, which leaves 4.6. Stage 1 fits with lots of 8 (24 GB
-  at at_once 4, 22 at at_once 2); stage 2 needs 32 GB, or pictures of half the size, answers of 256
-  tokens, at_once 1 and lots of 8: 23 GB, with next to nothing to spare. So: a GPU of 40 or 48 GB.
+* 3B with LoRA fits: 20 GB; without checkpointing it would be 88. Two thirds of the time go into
+  writing answers, and most of that into starting operations, so larger lots are what helps:
+  --stages first --set generate_at_once=64 needs 17 GB and half the time. The second stage has no
+  room for that, unless pictures are small (UTKFace's have 40,000 pixels: 20 GB).
+* 7B with LoRA: 16.6 GB are weights, 1.3 LoRA, which leaves 4.6. Both stages fit with at_once 1,
+  lots of 8 and pictures of half the size: 23 GB, with next to nothing to spare. With the recipe as
+  it is they take 32: a GPU of 40 or 48 GB.
 * full fine-tuning of 3B takes 78 GB.
 """
 
