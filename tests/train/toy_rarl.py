@@ -74,21 +74,17 @@ def interrupted(
     root: Path,
     backbone: Path,
     out: Path,
-    update: int,
     monkeypatch: pytest.MonkeyPatch,
-    config: Config = CONFIG,
 ) -> list[str]:
-    """A run that is asked to stop within the update of this number; what it reported."""
+    """A run that is asked to stop within its first step; what it reported."""
     told: list[str] = []
-    done, real = [0], rarl.update
+    real = rarl.update
 
     def stopping(*given: Any) -> dict[str, float]:
-        done[0] += 1
-        if done[0] == update:
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return real(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr(rarl, "update", stopping)
-        assert trained(root, backbone, out, config, report=told.append) is None
+        assert trained(root, backbone, out, report=told.append) is None
     return told
