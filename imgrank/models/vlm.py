@@ -267,7 +267,7 @@ def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
 
 class _Ended:
     """Which answers end with a text. A criterion of transformers' `generate`: its own for texts
-    first goes through the whole vocabulary, which takes seconds with 152,000 words."""
+    first goes through the whole vocabulary, 4 seconds with 152,000 made-up words, to be as fast."""
 
     def __init__(self, tokenizer: Any, stop: str, start: int) -> None:
         self.tokenizer, self.stop, self.start = tokenizer, stop, start
