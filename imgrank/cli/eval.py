@@ -123,6 +123,7 @@ def eval(
     """
     pictures = {"scatter": scatter, "similarity": similarity}
     eval_search.check(given["data"], {**given, **pictures})
+    eval_sizes.check(given["sizes"], {**pictures, "write": write})
     with shared.Reporter(quiet) as reporter, shared.Output(output, format_) as out:
         options = shared.build_options((), reporter, **given)[1]
         settings = options.settings

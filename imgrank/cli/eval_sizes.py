@@ -14,7 +14,9 @@ from imgrank.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["GROUPS", "OPTIONS", "parse", "rendered_groups", "size_options", "words"]
+    from rich.table import Table
+
+__all__ = ["GROUPS", "OPTIONS", "check", "parse", "rendered_groups", "size_options", "words"]
 
 OPTIONS = ("sizes", "groups", "alone")
 GROUPS = 200
@@ -61,6 +63,17 @@ def parse(text: str | None) -> tuple[int, ...]:
     return tuple(sorted(sizes))
 
 
+def check(text: str | None, others: Mapping[str, Any]) -> None:
+    """Raises UsageError for options that need figures of single pictures, which are not asked for.
+
+    others: option -> whether it was given.
+    """
+    sizes = parse(text)
+    for name, given in others.items():
+        if given and sizes and 1 not in sizes:
+            raise UsageError(f"--{name} needs single pictures: have 1 among --sizes.")
+
+
 def words(given: Mapping[str, Any]) -> list[str]:
     """These options as they were given, for the line that measures the same again."""
     return [
@@ -76,9 +89,13 @@ def rendered_groups(table: Mapping[str, Any], format_: str, heading: str) -> str
     from imgrank.evaluate import standing_report
 
     def people() -> str:
-        head, body = standing_report.shown(table)
-        left = [n for n, title in enumerate(head) if title in ("query", "model")]
-        return printed([heading, drawn(head, body, left=left), *standing_report.notes(table)])
+        parts: list[str | Table] = [heading]
+        for papers in (False, True):
+            head, body = standing_report.shown(table, papers)
+            left = [n for n, title in enumerate(head) if title in ("query", "model", "paper")]
+            if body:
+                parts.append(drawn(head, body, left=left, whole=(0,) if papers else ()))
+        return printed([*parts, *standing_report.notes(table)])
 
     def pipe() -> Sequence[Sequence[str]]:
         return standing_report.tsv(list(standing_report.rows(table)))

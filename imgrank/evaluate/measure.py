@@ -56,7 +56,8 @@ __all__ = [
 
 FIGURES = ("srcc", "plcc", "mae", "class_mae", "accuracy", "pair_accuracy", *LEVEL_FIGURES)
 ERRORS = ("mae", "class_mae", "level_mae")  # in the unit of the truth
-COUNT = "count"  # the task whose truth is a number of things
+COUNT, OBJECTS = "count", "objects"  # the task whose truth is a number of things, and its unit
+UNTRAINED = "vision-language"  # the method of a model that was trained to order nothing
 RATINGS = ("MOS", "")  # units that say nothing without the ends of their scale
 Rows = npt.NDArray[np.intp]
 Vector = npt.NDArray[np.float64]
@@ -178,10 +179,14 @@ def measure_query(answered: Answered, rounds: Rounds) -> Measured:
 def in_unit(answered: Answered) -> bool:
     """Whether scores and truth are on one scale. Similarity to words is on none.
 
-    A mean opinion of 1 to 100 is on another one than that of 0 to 5, if both are known.
+    A mean opinion of 1 to 100 is on another one than that of 0 to 5, if both are known. Who was
+    trained for nothing has a scale of its own for what has no unit.
     """
     answer, labels = answered.answer, answered.labels
-    if answer.unit != labels.unit:
+    units = {answer.unit, labels.unit}
+    if labels.task == COUNT and units == {"", OBJECTS}:
+        return True
+    if len(units) > 1 or (units == {""} and answer.method == UNTRAINED):
         return False
     own = answered.levels.scale if answered.levels is not None else answer.range
     ends = (own, labels.range)

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from imgrank.data.split import Part
 from imgrank.errors import CheckpointError, UsageError
+from imgrank.evaluate.groups import measured
 from imgrank.evaluate.measure import FIGURES, means
 from imgrank.evaluate.runs import Evaluated, Run
 from imgrank.evaluate.tables import mean_row, query_row
@@ -73,6 +76,22 @@ def measured_rows(found: Evaluated, command: str) -> dict[str, list[dict[str, An
             rows = [mean_row(key, mean, run, part) for key, mean in several.items()]
         part_of = _part_of(run, task, own)
         out[task] = [_short(row, run, table, part_of, command) for row in rows]
+        out[task][-1] |= _of_orders(run, table, own)
+    return out
+
+
+def _of_orders(run: Run, table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Kendall's tau of the groups of some queries, by size, and the shares of good answers."""
+    out: dict[str, Any] = {}
+    for size, ordered in run.orders.items():
+        mask = np.array([group.query in keys for group in ordered.groups], dtype=bool)
+        found = measured(ordered, table["rounds"], table["seed"], mask)
+        for name, value in found.table().items():
+            if value is not None and not (size == 1 and name.startswith("tau")):
+                figure, interval, _ = name.partition("_interval")
+                ends = [_rounded(end) for end in value] if interval else _rounded(value)
+                out[f"{figure}_{size}{interval}"] = ends
+        out[f"groups_{size}"] = found.n
     return out
 
 

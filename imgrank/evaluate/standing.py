@@ -117,7 +117,7 @@ def order_differences(runs: Sequence[Run], request: Request) -> list[dict[str, A
     out = []
     for other in runs[1:]:
         names = {"first": runs[0].name, "second": other.name}
-        for size in runs[0].orders.keys() & other.orders.keys() - {1}:
+        for size in [size for size in runs[0].orders if size > 1 and size in other.orders]:
             one, two = runs[0].orders[size], other.orders[size]
             if one.groups != two.groups:  # another fold
                 continue
@@ -139,7 +139,7 @@ def _masks(
     own = [labels.key for labels in run.asked.labels if (keys == labels.key).any()]
     for key in own:
         yield key, {}, keys == key
-    if len(own) > 1:
+    if own and len(run.asked.labels) > 1:
         yield OVERALL, {"queries": len(own)}, np.isin(keys, own)
 
 

@@ -21,7 +21,6 @@ COLUMNS = (
     *(column for name in FIGURES for column in (name, f"{name}_low", f"{name}_high")),
 )
 SINGLE = ("mae", "accuracy", "srcc")  # figures of single pictures that the paper prints
-KINDS = {"groups": "query"}  # rows that stand in one line of the table
 Row = Mapping[str, Any]
 
 
@@ -50,35 +49,49 @@ def tsv(found: Sequence[Row]) -> list[list[str]]:
     return [list(COLUMNS), *([report.cell(row.get(name)) for name in COLUMNS] for row in found)]
 
 
-def shown(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of a table for people: a line for each query and model."""
-    lines: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in rows(table):
-        if row["kind"] == "band":
-            continue
-        kind = "query" if row["kind"] in ("groups", "mean") else row["kind"]
-        line = lines.setdefault((kind, row["query"], row["model"]), {"kind": row["kind"]})
-        if (size := row.get("images", 1)) > 1:
-            line |= {f"tau {size}{end}": row.get(f"tau{end}") for end in ("", "_low", "_high")}
-        elif row["kind"] != "groups":
-            line |= {name: value for name, value in row.items() if name not in ("kind", "query")}
-    sizes = [size for size in table["sizes"] if size > 1]
-    single = [name for name in SINGLE if any(_some(line, name) for line in lines.values())]
-    columns = [*single, *(f"tau {size}" for size in sizes)]
+def shown(table: Mapping[str, Any], papers: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of a table for people: a line for each query and model.
+
+    papers: of what papers print, else of what was measured.
+    """
+    found = [row for row in rows(table) if row["kind"] != "band"]
+    found = [row for row in found if (row["kind"] == "paper") == papers]
+    lines = _lines(found)
+    sizes = [f"tau {size}" for size in table["sizes"] if size > 1]
+    tasks = {query["task"] for model in table["models"] for query in model["queries"]}
+    single = [name for name in SINGLE if any(row.get(name) is not None for row in found)]
+    if tasks == {"age"}:  # of ranks that are years, of which none is often right
+        single = [name for name in single if name != "accuracy"]
     several = [len({key[at] for key in lines}) > 1 for at in (1, 2)]  # queries, models
     several[0] |= not several[1]
-    pictures = ["n"] if single else []
+    pictures, last = (["n"] if single and not papers else []), "paper" if papers else "model"
     head = [
-        *(name for name, many in zip(("query", "model"), several, strict=True) if many),
+        *(name for name, many in zip(("query", last), several, strict=True) if many),
         *(*pictures, *(report.TITLES[name] for name in single)),
-        *(f"tau of {size}" for size in sizes),
+        *(name.replace(" ", " of ") for name in sizes),
     ]
     body = []
     for key, line in lines.items():
-        if any(_some(line, name) for name in columns):
-            first = [name for name, many in zip(key[1:], several, strict=True) if many]
-            body.append([*first, *report.cells(_full(line), [*pictures, *columns])])
+        if any(name in line for name in (*single, *sizes)):
+            names = key[1], key[2].removeprefix("paper ")
+            first = [name for name, many in zip(names, several, strict=True) if many]
+            cells = report.cells(line, [*pictures, *single, *sizes])
+            body.append([*first, *(cell.replace(", ", ",\n") for cell in cells)])
     return head, body
+
+
+def _lines(found: Sequence[Row]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """By kind, query and model: all figures of single pictures and of groups."""
+    lines: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in found:
+        kind = "query" if row["kind"] in ("groups", "mean") else row["kind"]
+        line = lines.setdefault((kind, row["query"], row["model"]), {"kind": row["kind"]})
+        if (size := row.get("images", 1)) > 1:
+            ends = {f"tau {size}{end}": row.get(f"tau{end}") for end in ("", "_low", "_high")}
+            line |= {name: value for name, value in ends.items() if value is not None}
+        elif row["kind"] != "groups":
+            line |= {name: value for name, value in row.items() if name not in ("kind", "query")}
+    return lines
 
 
 def notes(table: Mapping[str, Any]) -> Iterator[str]:
@@ -90,8 +103,8 @@ def notes(table: Mapping[str, Any]) -> Iterator[str]:
     if sizes:
         yield (
             f"tau of N: mean of Kendall's tau-b of the order, over up to {table['groups']} groups "
-            f"of {', '.join(sizes)} pictures (seed {table['seed']}), whose true values differ as far "
-            "as they can; 95 % intervals over groups. A random order has 0."
+            f"of {', '.join(sizes)} pictures (seed {table['seed']}), whose true values differ as "
+            "far as they can; 95 % intervals over groups. A random order has 0."
         )
     for model in table["models"]:
         overall = _overall(model["orders"])
@@ -152,12 +165,3 @@ def _row(each: Row) -> dict[str, Any]:
         out[name] = each.get(name)
         out[f"{name}_low"], out[f"{name}_high"] = each.get(f"{name}_interval") or (None, None)
     return {name: value for name, value in out.items() if value is not None}
-
-
-def _some(line: Row, name: str) -> bool:
-    return line.get(name) is not None
-
-
-def _full(line: Row) -> dict[str, Any]:
-    """Without ends of intervals that are not there."""
-    return {name: value for name, value in line.items() if value is not None}
