@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 __all__ = ["SIZE", "Window", "first_round", "fit", "order_of", "second_round"]
 
 SIZE = 8  # pictures a window: as many as the model is trained on
-ROUNDS = 10_000  # of alternating means at most; some dozens do for the windows made here
+ROUNDS = 10_000  # of alternating means at most; about a hundred do for the windows made here
 TOLERANCE = 1e-12  # of the largest value: a step below it is rounding
 
 Window = tuple[int, ...]
