@@ -140,7 +140,7 @@ class RARLRanker:
         if self.trained and refusal(self.name, self.tasks, query):
             return None
         rule = self.rule(query)
-        note = f"{self.name} was not trained to rank anything: zero-shot"
+        note = "a plain Qwen2.5-VL, as far as is known not trained for this: zero-shot"
         if self.trained:
             note = remarks(self.name, self.tasks[task_of(self.tasks, query) or ""], query)
         return Answer(
