@@ -8,7 +8,7 @@ on (seed, stage, step) alone:
 * n different pictures. A single one is drawn as the set has them; of several, a value that m
   pictures have is drawn with sqrt(m), not m: most counts are 1, and a window of equals teaches no
   order. Where all n are equal all the same, one is exchanged for a picture of another value;
-* of a count, pictures that show none are a tenth: COCO has nothing else for most categories.
+* of a count, pictures that show none are a tenth at most: COCO has few others of most categories.
 
 Values outside the rule's range (31 books of 0 to 20) are left out. Where neither the set nor the
 task says a range that holds the values (a table's free text, a quality in percent), it is theirs.
@@ -123,13 +123,17 @@ def _asked(data: Labelled, labels: Labels, options: ReadOptions) -> Asked | None
 
 def _rule(labels: Labels, values: Values) -> Rule:
     """Of a task with its usual range, unless set or values have another."""
-    rule = rule_of(labels.task, labels.prompt, labels.subject, labels.range)
+
+    def ruled(ends: tuple[float, float] | None) -> Rule:
+        return rule_of(labels.task, labels.prompt, labels.subject, ends, unit=labels.unit)
+
+    rule = ruled(labels.range)
     if labels.range is not None or not len(values):
         return rule
     low, high = math.floor(values.min()), math.ceil(values.max())
     if labels.task in tasks() and rule.low <= low and high <= rule.high:
         return rule
-    return rule_of(labels.task, labels.prompt, labels.subject, (low, max(high, low + 1)))
+    return ruled((low, max(high, low + 1)))
 
 
 def draw(
@@ -162,12 +166,12 @@ def _chances(asked: Asked, *, several: bool) -> Values:
     """[N]: how likely each picture is, sum 1."""
     levels, level, counts = np.unique(asked.values, return_inverse=True, return_counts=True)
     mass = counts.astype(np.float64)
+    if several:
+        mass = np.sqrt(mass)
     if asked.labels.task == COUNT and len(levels) > 1:
         none = levels == 0
         most = NONE_SHOWN / (1 - NONE_SHOWN) * mass[~none].sum()
         mass[none] = np.minimum(mass[none], most)
-    if several:
-        mass = np.sqrt(mass)
     p = (mass / counts)[level]
     chances: Values = p / p.sum()
     return chances

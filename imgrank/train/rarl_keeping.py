@@ -205,8 +205,9 @@ def together(policy: Policy, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
     before: those that the policy began from; {} for the plain model.
     """
     own = policy.tensors()
-    if policy.full:
-        return {**own, **{name: value for name, value in before.items() if name not in own}}
+    if policy.full:  # a LoRA of before is in its weights; others' full tensors may be more
+        more = {n: t for n, t in before.items() if n.startswith(FULL) and n not in own}
+        return {**own, **more}
     if not any(name.startswith(FULL) for name in before):
         return side_by_side(before, own)
     found = dict(before)  # all weights that learnt anything were full, so LoRA's are among them
@@ -232,11 +233,10 @@ def _tasks(problem: Problem) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for each in problem.asked:
         labels = each.labels
-        words = labels.subject or labels.prompt
         task = found.setdefault(
             labels.task,
             {
-                "prompt": template(labels.task, words),
+                "prompt": template(labels.task, labels.prompt, labels.subject, unit=labels.unit),
                 "unit": labels.unit,
                 "range": [each.rule.low, each.rule.high],
                 "order": "descending",

@@ -82,9 +82,10 @@ class Policy:
 
     def tensors(self) -> dict[str, Tensor]:
         """What was learnt in this stage, as a checkpoint stores it (`models/rarl_checkpoint.py`);
-        of a full training what learns, which includes what went before."""
+        of a full training what learns, with what went before, as precise as it is computed."""
         if self.full:
-            return full_tensors(self.trained())
+            kind = torch.bfloat16 if self._mixed else torch.float32
+            return full_tensors({name: p.to(kind) for name, p in self.trained().items()})
         from peft import get_peft_model_state_dict
 
         return from_peft(get_peft_model_state_dict(self._wrapped), self._scale)
