@@ -74,6 +74,7 @@ class VisionLanguage:
         self.model.to(device)
         self.max_pixels = int(max_pixels or facts.get("max_pixels") or MAX_PIXELS)
         self.max_new_tokens: int | None = facts.get("max_new_tokens")
+        self._placeholder = int(self.model.config.image_token_id)
         self._merge = int(self.processor.image_processor.merge_size)
         tokenizer = self.processor.tokenizer
         self.end = int(tokenizer.eos_token_id)
@@ -92,7 +93,7 @@ class VisionLanguage:
 
     def take(self, inputs: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
         """Some rows of a batch, in this order and as often as named."""
-        return take(inputs, rows, self._merge)
+        return take(inputs, rows, self._placeholder, self._merge)
 
     @torch.no_grad()
     def generate(

@@ -6,7 +6,7 @@ another in `pixel_values`, whatever row they belong to, so that rows with differ
 pictures fit together.
 
     input_ids, attention_mask     [B, P]   padded on the left
-    mm_token_type_ids             [B, P]   0 text, 1 picture
+    mm_token_type_ids             [B, P]   0 text, 1 picture; not by the first transformers 5
     pixel_values                  [patches of all pictures, values of a patch]
     image_grid_thw                [pictures, 3]   patches in time (1), height and width
 """
@@ -69,11 +69,14 @@ def inputs_of(
     return {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
 
 
-def take(inputs: Mapping[str, Tensor], rows: Sequence[int], merge: int = 2) -> dict[str, Tensor]:
+def take(
+    inputs: Mapping[str, Tensor], rows: Sequence[int], placeholder: int, merge: int = 2
+) -> dict[str, Tensor]:
     """Some rows of a batch, in this order; a row may be taken several times: [0] * 8 is a group of
     eight answers to one prompt. Columns that are then padding in all rows fall away.
 
-    merge: patches a side that become one token (the image processor's `merge_size`).
+    placeholder: id of the token that stands for a piece of a picture.
+    merge: patches a side that become one such token (the image processor's `merge_size`).
     """
     index = torch.tensor(list(rows), device=inputs["input_ids"].device)
     mask = inputs["attention_mask"][index]
@@ -87,7 +90,7 @@ def take(inputs: Mapping[str, Tensor], rows: Sequence[int], merge: int = 2) -> d
         return found
     grids: Tensor = inputs["image_grid_thw"]
     patches = torch.split(inputs["pixel_values"], grids.prod(-1).tolist())
-    own = _pictures_of_rows(inputs, merge)
+    own = _pictures_of_rows(inputs, placeholder, merge)
     wanted = [picture for row in rows for picture in own[row]]
     if wanted:
         found["image_grid_thw"] = grids[torch.tensor(wanted, device=grids.device)]
@@ -115,10 +118,10 @@ def _pictures(content: Any) -> int:
     return sum(part.get("type") == "image" for part in content)
 
 
-def _pictures_of_rows(inputs: Mapping[str, Tensor], merge: int) -> list[range]:
+def _pictures_of_rows(inputs: Mapping[str, Tensor], placeholder: int, merge: int) -> list[range]:
     """Which pictures belong to each row: as many as fill its placeholder tokens."""
     tokens = (inputs["image_grid_thw"].prod(-1) // merge**2).tolist()
-    places = (inputs["mm_token_type_ids"] == 1).sum(-1).tolist()
+    places = (inputs["input_ids"] == placeholder).sum(-1).tolist()
     found, picture = [], 0
     for count in places:
         first = picture

@@ -58,7 +58,7 @@ def logits_after(vlm: VisionLanguage, row: Conversation, ids: Sequence[int]) -> 
     inputs = vlm.inputs([row])
     more = torch.tensor([list(ids)], dtype=torch.long)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], more], 1)
-    for name in ("attention_mask", "mm_token_type_ids"):
+    for name in {"attention_mask", "mm_token_type_ids"} & inputs.keys():
         fill = torch.full_like(more, int(name == "attention_mask"))
         inputs[name] = torch.cat([inputs[name], fill], 1)
     with torch.no_grad():
@@ -254,11 +254,10 @@ def test_gradients_are_those_of_a_plain_pass_with_checkpointing_too(
 
     ids = torch.cat([inputs["input_ids"], answers], 1)
     more = torch.zeros_like(answers)
-    whole = inputs | {
-        "input_ids": ids,
-        "attention_mask": torch.cat([inputs["attention_mask"], more + 1], 1),
-        "mm_token_type_ids": torch.cat([inputs["mm_token_type_ids"], more], 1),
-    }
+    whole = inputs | {"input_ids": ids}
+    for name in {"attention_mask", "mm_token_type_ids"} & inputs.keys():
+        fill = more + int(name == "attention_mask")
+        whole[name] = torch.cat([inputs[name], fill], 1)
     logits = vlm.model.eval()(**whole).logits[:, -9:-1].float()
     logits = logits.index_fill(-1, vlm.suppressed, float("-inf"))
     logp = logits.log_softmax(-1).gather(-1, answers[..., None])
