@@ -92,7 +92,7 @@ def test_the_table_of_a_terminal_tells_what_matters(place: Place) -> None:
     show_tables(catalogue(load_settings()), Console(file=out, width=100))
     lines = out.getvalue().splitlines()
     headings = [line.split()[0] for line in lines if line and line[0] not in " i"]
-    assert headings == ["Trained", "Tuned", "Backbones:", "Face"]
+    assert headings == ["Trained", "Tuned", "Backbones:", "Vision-language", "Face"]
 
     def line(name: str) -> list[str]:
         (found,) = [" ".join(line.split()) for line in lines if line.startswith(f" {name} ")]

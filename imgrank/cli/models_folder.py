@@ -132,13 +132,14 @@ def _removable(name: str, settings: Settings) -> Path:
 
 def _consequences(folder: Path, settings: Settings) -> list[str]:
     """What stops working: checkpoints on this backbone, defaults that name it."""
-    from imgrank.models.registry import entries
+    from imgrank.models.registry import VLM, entries
     from imgrank.models.resting import resting_on
 
     here = entries(settings.models_dir)
     texts = []
     this = next((entry for entry in here if entry.folder == folder), None)
-    if this is not None and this.kind == "backbone" and (resting := resting_on(this, here)):
+    carries = this is not None and this.kind in ("backbone", VLM)
+    if this is not None and carries and (resting := resting_on(this, here)):
         texts.append(f"{', '.join(resting)} cannot be used without {folder.name}")
     chosen = {**settings.models, **({"default": settings.model} if settings.model else {})}
     for key, name in chosen.items():

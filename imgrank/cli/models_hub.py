@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,7 @@ def pull(
             transfer.notify(f"{wish} comes with imgrank: nothing to fetch")
             return _ready(wish, EMBEDDED / wish, settings, transfer)
         if dry_run and settings.offline and wish in listed():
-            _show(_of_registry(listed()[wish]), click.echo)
+            _show(_of_registry(listed()[wish]))
             return 0
         try:
             found = plan(wish, settings, name=name, allow_pickle=allow_pickle, update=update)
@@ -84,7 +83,7 @@ def pull(
             transfer.notify(f"{found.name} is here already, at revision {found.revision}")
             return _ready(found.name, found.here, settings, transfer)
         if dry_run or not quiet:
-            _show(_of_plan(found, settings), click.echo if dry_run else transfer.notify)
+            _show(_of_plan(found, settings), err=not dry_run)
         if dry_run:
             return 0
         try:
@@ -144,13 +143,14 @@ def _of_plan(found: Plan, settings: Settings) -> list[tuple[str, str]]:
     """Label and text of each line that is shown before a pull; "!" labels a warning."""
     from imgrank.models.registry import size_text
 
-    names = ", ".join(file.name for file in found.files)
     rows = [
         ("", f"{found.name}: {found.kind} from {found.repository}"),
         ("revision", f"{found.revision} ({_pinned(found)})"),
         ("licence", found.licence or "unknown"),
-        ("to fetch", f"{size_text(found.bytes_to_fetch)}: {names}"),
+        ("to fetch", f"{size_text(found.bytes_to_fetch)}: {_files(found)}"),
     ]
+    if terms := _terms(found):
+        rows.insert(3, ("its text", terms))
     if found.here is not None:
         rows = [rows[0], ("here", str(found.here))]
     if found.gated:
@@ -160,6 +160,29 @@ def _of_plan(found: Plan, settings: Settings) -> list[tuple[str, str]]:
         rows += [("", ""), *_of_plan(found.needs, settings)]
         return rows
     return [*rows, ("disk", f"{_free(settings)} free in {settings.models_dir}")]
+
+
+def _files(found: Plan) -> str:
+    """Their names; of weights in several files how many there are."""
+    names = [file.name for file in found.files]
+    weights = [name for name in names if name.endswith(".safetensors")]
+    if len(weights) < 2:
+        return ", ".join(names)
+    rest = [name for name in names if name not in weights]
+    return f"{', '.join(rest)} and {len(weights)} files of weights ({weights[0]}, ...)"
+
+
+def _terms(found: Plan) -> str:
+    """Where the text of a licence can be read before anything is fetched, "" if nobody says."""
+    from imgrank.models.hub import endpoint
+    from imgrank.models.hub_errors import without_password
+    from imgrank.models.terms import TERMS
+
+    names = [file.name for file in found.files if file.name in TERMS]
+    if not names:
+        return ""
+    place = f"{without_password(endpoint())}/{found.repository}/blob/{found.revision}"
+    return f"{place}/{names[0]}; it is kept beside the weights"
 
 
 def _warnings(found: Plan) -> list[str]:
@@ -174,6 +197,7 @@ def _warnings(found: Plan) -> list[str]:
 def _of_registry(known: Listed) -> list[tuple[str, str]]:
     """The same of what the package knows, without asking the Hub."""
     from imgrank.models.registry import size_text
+    from imgrank.models.terms import limits
 
     rows = [("", f"{known.name}: {known.kind} from {known.repository or 'nowhere'}")]
     if known.unpublished:
@@ -185,9 +209,7 @@ def _of_registry(known: Listed) -> list[tuple[str, str]]:
     ]
     if known.backbone:
         rows.append(("needs", known.backbone))
-    if known.research_only:
-        rows.append(("!", f"its licence ({known.licence}) allows research only"))
-    return rows
+    return [*rows, *(("!", text) for text in limits(known.licence, {}, known))]
 
 
 def _pinned(found: Plan) -> str:
@@ -199,12 +221,15 @@ def _pinned(found: Plan) -> str:
     return "pinned by models.lock.json"
 
 
-def _show(rows: list[tuple[str, str]], say: Callable[[str], Any]) -> None:
+def _show(rows: list[tuple[str, str]], err: bool = False) -> None:
+    """err: on standard error. Colours are for a terminal: what others wrote can set none."""
     from imgrank.results.output import visible
 
     for label, text in rows:
         line = visible(f"{label:9} {text}" if label not in ("", "!") else text)
-        say(click.style(f"warning: {line}", fg="yellow", bold=True) if label == "!" else line)
+        if label == "!":
+            line = click.style(f"warning: {line}", fg="yellow", bold=True)
+        click.echo(line, err=err)
 
 
 def _agreed(found: Plan) -> bool:
@@ -214,17 +239,13 @@ def _agreed(found: Plan) -> bool:
 
     plans = [found, *([found.needs] if found.needs else [])]
     size = size_text(sum(plan.bytes_to_fetch for plan in plans))
-    free = not any(restricted(plan.licence) or _research(plan) for plan in plans)
+    free = not any(restricted(plan.licence) or plan.research for plan in plans)
     return agreed(
         f"Fetch {size}?",
         default=free,
         otherwise="without a terminal nobody can be asked: `--yes` fetches it; `--dry-run` only "
         "shows what would be fetched, and under which licence.",
     )
-
-
-def _research(found: Plan) -> bool:
-    return bool(found.parsed.listed and found.parsed.listed.research_only)
 
 
 def _free(settings: Settings) -> str:
@@ -263,19 +284,27 @@ def push(
     --public; one that is there stays as visible as it is. Needs a token that may write: HF_TOKEN,
     or `hf auth login`. Standard output is what pulls it again, pinned to the new commit.
     """
+    from imgrank.models.address import address
     from imgrank.models.catalogue import describe
     from imgrank.models.push import push as publish
     from imgrank.models.push import remarks
-    from imgrank.models.registry import DETECTOR, find, size_text
+    from imgrank.models.registry import DETECTOR, VLM, find, size_text
     from imgrank.settings import load_settings
 
     settings = load_settings(offline=offline)
     entry = find(name, settings.models_dir)
     if entry.kind == DETECTOR:
         raise UsageError(f"{entry.name} is published already: imgrank models pull {entry.name}")
+    if entry.kind == VLM and entry.where == "pulled":
+        raise UsageError(
+            f"{entry.name} is published already, by its owners: imgrank models pull "
+            f"{address(entry.folder)}"
+        )
     target = repository.removeprefix("hf:")
     with Transfer(quiet) as transfer:
-        licence = describe(name, settings).licence or "unknown"
+        known = describe(name, settings)
+        licence = known.licence or "unknown"
+        licence += "; for research only" if known.research_only else ""
         reader = "public, for everybody to read" if public else "private, for its owners to read"
         for line in (
             f"{entry.name}: {entry.kind}, {size_text(entry.size)}, licence {licence}, to {target}",

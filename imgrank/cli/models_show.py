@@ -35,6 +35,11 @@ GROUPS = (  # kind ("": all others), heading, title of the last column
         "Backbones: they answer anything in words (zero-shot) and carry the models above",
         "good for",
     ),
+    (
+        "vlm",
+        "Vision-language models: they look at several pictures at once, and RARL trains them",
+        "good for",
+    ),
     ("detector", "Face detectors: they answer nothing themselves", "good for"),
 )
 COLUMNS = ("model", "size", "licence", "state")
@@ -88,7 +93,8 @@ def info(name: str, card: bool, as_json: bool) -> int:
     if as_json:
         from imgrank.models.checkpoint import read_config
 
-        own = known.folder is not None and known.kind not in ("backbone", "detector", "damaged")
+        none = ("backbone", "vlm", "detector", "damaged")  # none of these is a checkpoint
+        own = known.folder is not None and known.kind not in none
         config = read_config(known.folder) if known.folder and own else {}
         click.echo(json.dumps({**row(known), "config": config}, indent=2))
         return 0

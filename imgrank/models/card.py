@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
-from imgrank.models.config_values import RETRIEVAL
+from imgrank.models.config_values import RARL, RETRIEVAL
 from imgrank.models.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "metadata",
     "model_card",
     "named_towers",
+    "vlm_metadata",
     "with_measured",
 ]
 
@@ -88,6 +89,7 @@ ORDER = ["license", "license_name", "library_name", "pipeline_tag", "tags", "bas
 SHOWN = 6  # names of ranks up to which all are
 TASK = "image-classification"  # the Hub's nearest name for a number or a class from a picture
 WORDS = "zero-shot-image-classification"
+TALKS = "image-text-to-text"
 
 
 def model_card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
@@ -170,7 +172,7 @@ def metadata(config: Mapping[str, Any]) -> ModelCardData:
     return ModelCardData(
         **_licence(str(config.get("licence") or "")),
         library_name="imgrank",
-        pipeline_tag=WORDS if config["kind"] == RETRIEVAL else TASK,
+        pipeline_tag={RETRIEVAL: WORDS, RARL: TALKS}.get(config["kind"], TASK),
         tags=list(dict.fromkeys(["imgrank", "image-ranking", str(config["kind"]), *tasks])),
         base_model=origin.removeprefix("hf:") if origin.startswith("hf:") else None,
         model_name=str(config["name"]) if figures else None,
@@ -185,6 +187,13 @@ def backbone_metadata(licence: str) -> ModelCardData:
     return ModelCardData(
         **_licence(licence), library_name="open_clip", pipeline_tag=WORDS, tags=["clip", "imgrank"]
     )
+
+
+def vlm_metadata() -> ModelCardData:
+    """Of a Qwen2.5-VL of one's own: its licence is what the card says, or nobody knows it."""
+    from huggingface_hub import ModelCardData
+
+    return ModelCardData(library_name="transformers", pipeline_tag=TALKS, tags=["imgrank"])
 
 
 def backbone_card(name: str, repository: str, origin: Origin | None) -> str:

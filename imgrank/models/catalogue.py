@@ -15,23 +15,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
-from imgrank.models.checkpoint import CARD, RETRIEVAL
-from imgrank.models.licence import research_only
+from imgrank.models.checkpoint import CARD, RARL, RETRIEVAL
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import COMMIT
 from imgrank.models.registry import (
     DEFAULT_BACKBONE,
     DETECTOR,
     EMBEDDED,
+    PREFIX,
+    VLM,
     Entry,
     Listed,
     entries,
     find,
     listed,
     listed_as,
+    refuse_kind,
 )
 from imgrank.models.resting import lacking, way_to
 from imgrank.models.spec import read_spec
+from imgrank.models.terms import limits
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
@@ -105,7 +108,7 @@ def catalogue(settings: Settings) -> list[Known]:
 def describe(name: str, settings: Settings) -> Known:
     """One model by any name that `find` takes, or one of the package's list that is not here.
 
-    Raises ModelUnavailable, CheckpointError.
+    Raises ModelUnavailable, CheckpointError, UsageError for `rarl:` before one of another kind.
     """
     locks = _locks(settings)
     try:
@@ -113,9 +116,10 @@ def describe(name: str, settings: Settings) -> Known:
         size = read_spec(entry.folder).image_size if entry.kind == "backbone" else 0
         return replace(_of_entry(entry, settings, locks), image_size=size)
     except ModelUnavailable:
-        known = listed_as(name)
+        known = listed_as(name.removeprefix(PREFIX))
         if known is None:
             raise
+        refuse_kind(name, known.kind)
         return _of_listed(known, locks)
 
 
@@ -140,6 +144,8 @@ def _example(known: Known) -> str:
             wish = f"by the number of {next(iter(facts.get('subjects') or ['cats']))}"
         elif task in tasks():
             wish = f"by {max(tasks()[task].phrases[:2], key=len)}"
+        elif known.kind == RARL:
+            wish = task  # its prompt is the rule that was made of it
         else:
             wish = str(facts.get("prompt") or task)
         # It is printed within quotes, to be copied into a shell, and others wrote it.
@@ -154,7 +160,8 @@ def sort_line(known: Known) -> str:
         return "imgrank age PHOTOS"
     if known.kind == RETRIEVAL:
         return f'imgrank search PHOTOS "{_example(known)}" --model {shlex.quote(known.call)}'
-    return f'imgrank sort PHOTOS "{_example(known)}" --model {shlex.quote(known.call)}'
+    model = f"{PREFIX}{known.call}" if known.kind in (RARL, VLM) else known.call
+    return f'imgrank sort PHOTOS "{_example(known)}" --model {shlex.quote(model)}'
 
 
 def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> Known:
@@ -182,7 +189,7 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
         use=_use(entry, known),
         bytes=entry.size,
         licence=licence,
-        research_only=bool(known and known.research_only) or research_only(licence),
+        research_only=bool(limits(licence, entry.config, known)),
         origin=origin.origin if origin else "",
         revision=origin.revision if origin else "",
         pinned=_pinned(origin.origin, origin.asked, origin.revision, known, locks)
@@ -202,13 +209,15 @@ def _use(entry: Entry, known: Listed | None) -> str:
     """Of a model of the list, of a face detector, or what all of its kind are good for."""
     if known or entry.kind == DETECTOR:
         return listed()[entry.name].use
+    if entry.kind == VLM:
+        return "any rule, in words"
     return listed()[RETRIEVAL].use if entry.kind == RETRIEVAL else ""
 
 
 def _licence_said(entry: Entry) -> str:
-    """By the front matter of a backbone's card: a training or an export wrote it."""
+    """By the front matter of a backbone's card: a training or an export wrote it, or its owners."""
     card = entry.folder / CARD
-    if entry.kind != "backbone" or not card.is_file():
+    if entry.kind not in ("backbone", VLM) or not card.is_file():
         return ""
     with card.open(encoding="utf-8", errors="replace") as file:
         head = file.read(10_000).partition("---\n")[2].partition("\n---")[0]

@@ -19,7 +19,7 @@ from typing import Any
 from imgrank.errors import UsageError
 from imgrank.models.atomic import write_json
 
-__all__ = ["cache_file", "file_sha256", "known_sha256", "read_memory", "write_memory"]
+__all__ = ["cache_file", "file_sha256", "known_sha256", "read_memory", "remember", "write_memory"]
 
 SETTLED = 2.0
 """Seconds that a file must be unchanged before its digest is kept: file systems may give two
@@ -46,10 +46,20 @@ def known_sha256(path: Path, memory: Path | None = None) -> str:
     if isinstance(known, list) and known[:-1] == state and len(str(known[-1])) == 64:
         return str(known[-1])
     digest = file_sha256(path)
-    changed = max(state[1], state[2]) / 1e9
-    if _state(path) == state and time.time() - changed > SETTLED:
-        write_memory(memory, key, [*state, digest], MOST)
+    if _state(path) == state:
+        remember(path, digest, memory)
     return digest
+
+
+def remember(path: Path, digest: str, memory: Path | None = None) -> None:
+    """Puts into memory what was just computed of a file's content, unless it changed just now.
+
+    Raises OSError if the file is gone.
+    """
+    state = _state(path)
+    if time.time() - max(state[1], state[2]) / 1e9 > SETTLED:
+        memory = memory or cache_file("digests.json")
+        write_memory(memory, str(path.absolute()), [*state, digest], MOST)
 
 
 def read_memory(path: Path | None) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""A checkpoint whose towers were tuned -> a whole OpenCLIP folder.
+"""A checkpoint -> the whole model that it stands for: of tuned towers an OpenCLIP folder, of a
+"rarl" checkpoint a folder as transformers writes it (`models/vlm_export.py`).
 
 A checkpoint holds only the tensors that differ from its backbone's. Other programs want them all:
 the backbone's files, those tensors in place of its own, each in the precision it is stored in.
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from imgrank.errors import CheckpointError, UsageError
 from imgrank.models.card import ORDER, backbone_metadata, named_towers
-from imgrank.models.checkpoint import CARD, RETRIEVAL, TOWER, load_tensors
+from imgrank.models.checkpoint import CARD, RARL, RETRIEVAL, TOWER, load_tensors
 from imgrank.models.digests import known_sha256
 from imgrank.models.imported import new_folder
-from imgrank.models.registry import Entry
-from imgrank.models.resting import backbone_by_digest, lacking, way_to
+from imgrank.models.registry import VLM, Entry
+from imgrank.models.resting import backbone_by_digest, backbone_kind, lacking, way_to
 from imgrank.models.retrieval_checkpoint import table
 from imgrank.models.spec import CONFIG, BackboneSpec, read_spec, to_verify
+from imgrank.models.terms import TERMS
 from imgrank.models.wish import TOKENIZER
 from imgrank.settings import Settings
 
@@ -31,27 +33,47 @@ if TYPE_CHECKING:
 __all__ = ["export", "fill"]
 
 
-def export(entry: Entry, folder: Path, settings: Settings) -> BackboneSpec:
-    """Write the tuned backbone of a checkpoint into `folder`, which must not be there yet.
+def export(entry: Entry, folder: Path, settings: Settings) -> Path:
+    """Write the tuned backbone of a checkpoint into `folder`, which must not be there yet; it.
 
     Raises UsageError if nothing of its towers was tuned, or for the folder's name;
-    CheckpointError if its backbone is not here or a file cannot be read or written.
+    CheckpointError if its backbone is not here or a file cannot be read or written; MissingExtra.
     """
     facts = entry.config.get("backbone", {})
+    if entry.kind == RARL:
+        return _merged(entry, folder, settings)
     if not facts.get("replaced"):
-        kind = "is a backbone" if entry.kind == "backbone" else "has no tower of its own"
+        whole = {"backbone": "is a backbone", VLM: "is a Qwen2.5-VL, whole as it is"}
+        kind = whole.get(entry.kind, "has no tower of its own")
         raise UsageError(
-            f"{entry.name} {kind}: nothing was tuned that a folder for OpenCLIP would hold. "
+            f"{entry.name} {kind}: nothing was tuned that a folder of its own would hold. "
             f"`imgrank models info {entry.name}` tells where it is and what it rests on."
         )
-    base = backbone_by_digest(str(facts["digest"]), settings)
-    if base is None:
-        raise CheckpointError(f"{lacking(entry, settings)}. Get it: {way_to(entry)}")
-    spec = read_spec(base)
+    spec = read_spec(_base_of(entry, settings))
     target = folder.absolute()
     with new_folder(target.parent, target.name) as staging:
         fill(staging, target.name, entry, spec)
-    return read_spec(target)
+    return target
+
+
+def _base_of(entry: Entry, settings: Settings) -> Path:
+    digest = str(entry.config["backbone"]["digest"])
+    base = backbone_by_digest(digest, settings, backbone_kind(entry.config))
+    if base is None:
+        raise CheckpointError(f"{lacking(entry, settings)}. Get it: {way_to(entry)}")
+    return base
+
+
+def _merged(entry: Entry, folder: Path, settings: Settings) -> Path:
+    """With the text of the licence of what it rests on, which holds for both."""
+    from imgrank.models.vlm_export import export_merged
+
+    base = _base_of(entry, settings)
+    spec = export_merged(entry.folder, base, folder)
+    for name in TERMS:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, spec.folder / name)
+    return spec.folder
 
 
 def fill(folder: Path, name: str, entry: Entry, spec: BackboneSpec, more: str = "") -> None:

@@ -8,6 +8,7 @@ __all__ = ["research_only", "restricted"]
 
 _RESEARCH = re.compile(
     r"\bresearch\b.*\bonly\b|\bonly\b.*\bresearch\b|\bnon-?commercial research\b"
+    r"|\bresearch[ -]licen[cs]e\b|\bqwen-research\b"
 )
 _RESTRICTED = re.compile(r"\b(nc|non-?commercial|research|amlr|ascl)\b")
 

@@ -22,18 +22,21 @@ from imgrank.models.hub import RemoteFile, Repository, look_up, refuse_offline
 from imgrank.models.hub_parts import arrived
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import ORIGIN, Origin, read_origin
-from imgrank.models.published import backbone_config, detector_file, own_config
+from imgrank.models.published import backbone_config, detector_file, json_config, vlm_files
 from imgrank.models.registry import (
     DETECTOR,
     EMBEDDED,
+    VLM,
     find,
     listed,
     listed_as,
     size_text,
 )
-from imgrank.models.resting import backbone_by_digest
+from imgrank.models.resting import backbone_by_digest, backbone_kind
 from imgrank.models.spec import CONFIG
+from imgrank.models.terms import licence_of, limits
 from imgrank.models.verifying import differences
+from imgrank.models.vlm_spec import INDEX
 from imgrank.models.wish import (
     Wish,
     choose_backbone,
@@ -51,10 +54,11 @@ class Plan:
     """What a pull will do.
 
     revision: the commit, 40 hex digits.   pinned: whether it was fixed before (by the wish, the
-    registry or the lock file).   asked: what it was resolved from.   kind: "backbone", "detector"
-    or that of the checkpoint.   bytes_to_fetch: of this model alone, less what an interrupted pull
-    left.   needs: the backbone that a checkpoint names, if it is not here.   here: the folder, if
-    there is nothing to do.   config: of a backbone, as published or as OpenCLIP's tables give it.
+    registry or the lock file).   asked: what it was resolved from.   kind: "backbone", "vlm",
+    "detector" or that of the checkpoint.   bytes_to_fetch: of this model alone, less what an
+    interrupted pull left.   needs: the backbone that a checkpoint names, if it is not here.   here:
+    the folder, if there is nothing to do.   config: of a backbone, as published or as OpenCLIP's
+    tables give it.   research: whether its licence, or its backbone's, allows research only.
     """
 
     wish: str
@@ -64,6 +68,7 @@ class Plan:
     pinned: bool
     files: tuple[RemoteFile, ...] = ()
     licence: str = ""
+    research: bool = False
     gated: bool = False
     kind: str = ""
     bytes_to_fetch: int = 0
@@ -144,14 +149,17 @@ def _plan(wish: Wish, settings: Settings, allow_pickle: bool, update: bool) -> P
         _same_wish(wish, there, repository.revision)
     _agree(repository, wish, row if fixed else None)
     found = _contents(wish, repository, settings, allow_pickle)
-    listed_licence = wish.listed.licence if wish.listed else ""
+    known = wish.listed or listed_as(f"hf:{wish.repository}")
+    licence = licence_of(repository.licence, found.config, known)
+    limited = limits(licence, found.config, known)
     found = replace(
         found,
         pinned=bool(fixed),
-        licence=repository.licence or listed_licence,
+        licence=licence,
+        research=bool(limited),
         bytes_to_fetch=_to_fetch(found, staging(settings, wish.name)),
     )
-    return replace(found, warnings=_warnings(found, there))
+    return replace(found, warnings=_warnings(found, there, limited))
 
 
 def _fixed(wish: Wish, row: Locked | None, there: Origin | None) -> str:
@@ -273,15 +281,18 @@ def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pick
         weights, small = choose_backbone(repository, wish, allow_pickle)
         config = backbone_config(wish, repository)
         return _with(base, repository, "backbone", weights, small, config)
-    if checkpoint.CONFIG in names and checkpoint.WEIGHTS in names:
-        config = own_config(repository)
+    if checkpoint.CONFIG in names and not names.isdisjoint((checkpoint.WEIGHTS, INDEX)):
+        config = json_config(repository)
+        if "format" not in config:
+            *before, last = vlm_files(repository)
+            return _with(base, repository, VLM, last, tuple(before), config)
         small = tuple(name for name in (checkpoint.CONFIG, checkpoint.CARD) if name in names)
         needs = _needs(config, repository.name, settings, allow_pickle)
         return _with(base, repository, config["kind"], checkpoint.WEIGHTS, small, config, needs)
     known = listed_as(f"hf:{wish.repository}")
     raise ModelUnavailable(
         f"{wish.repository} holds no model that imgrank can use: neither {CONFIG} (a backbone) "
-        f"nor {checkpoint.CONFIG} with {checkpoint.WEIGHTS} (a checkpoint). "
+        f"nor {checkpoint.CONFIG} with {checkpoint.WEIGHTS} (a checkpoint, or a Qwen2.5-VL). "
         + (
             f"By its name it can be pulled: imgrank models pull {known.name}"
             if known
@@ -312,7 +323,7 @@ def _needs(
     facts = config.get("backbone")
     if not isinstance(facts, dict) or not facts.get("digest"):
         return None
-    if backbone_by_digest(str(facts["digest"]), settings):
+    if backbone_by_digest(str(facts["digest"]), settings, backbone_kind(config)):
         return None
     name = str(facts.get("name", ""))
     origin, _, commit = str(facts.get("origin") or "").partition("@")
@@ -362,7 +373,7 @@ def _to_fetch(found: Plan, folder: Path) -> int:
     return sum(file.bytes - arrived(folder, file) for file in found.files)
 
 
-def _warnings(found: Plan, there: Origin | None) -> tuple[str, ...]:
+def _warnings(found: Plan, there: Origin | None, limited: list[str]) -> tuple[str, ...]:
     warnings = []
     if not found.pinned:
         what = "a tag names no revision" if found.parsed.tag and not found.parsed.listed else ""
@@ -370,10 +381,8 @@ def _warnings(found: Plan, there: Origin | None) -> tuple[str, ...]:
             f"unpinned: {what or f'{found.wish} names no revision'}; pinned from now on by "
             f"models.lock.json to {found.revision}"
         )
-    known = found.parsed.listed
-    if known and known.research_only:
-        warnings.append(f"its licence ({found.licence or 'see its page'}) allows research only")
-    elif not found.licence:
+    warnings += limited
+    if not limited and not found.licence:
         warnings.append("it names no licence: ask its owners what you may do with it")
     if found.kind == "backbone" and not found.weights.endswith(".safetensors"):
         warnings.append(f"{found.weights} is a pickle: it is read without running anything of it")

@@ -13,13 +13,17 @@ from typing import Any
 
 from imgrank.errors import MissingExtra, ModelUnavailable
 from imgrank.models import checkpoint
+from imgrank.models.config_values import missing_values, of_transformers, wrong_values
 from imgrank.models.convert import tag_config
 from imgrank.models.hub import Repository, fetch
 from imgrank.models.registry import Listed
 from imgrank.models.spec import CONFIG
+from imgrank.models.terms import TERMS
+from imgrank.models.vlm_spec import INDEX, MODEL_TYPE, PROCESSOR, WEIGHTS
+from imgrank.models.vlm_spec import TOKENIZER as VLM_TOKENIZER
 from imgrank.models.wish import TOKENIZER, Wish
 
-__all__ = ["backbone_config", "detector_file", "own_config"]
+__all__ = ["backbone_config", "detector_file", "json_config", "vlm_files"]
 
 SMALL = 1_000_000  # bytes: no config of a model is larger
 KINDS = (
@@ -27,6 +31,7 @@ KINDS = (
     "linear",
     "l2rclip",
     checkpoint.RETRIEVAL,
+    checkpoint.RARL,
 )  # of checkpoints; `rankers/load.py` runs them
 
 
@@ -64,13 +69,72 @@ def detector_file(known: Listed) -> str:
     return name
 
 
-def own_config(repository: Repository) -> dict[str, Any]:
-    """Of a checkpoint of ours. Raises ModelUnavailable for any other."""
+def json_config(repository: Repository) -> dict[str, Any]:
+    """The `config.json` of a checkpoint of ours, which has a `format`, or of a Qwen2.5-VL.
+
+    Raises ModelUnavailable for any other, MissingExtra if it cannot be used here.
+    """
     config = _read_small(repository, checkpoint.CONFIG)
+    if "format" not in config and config.get("model_type") == MODEL_TYPE:
+        _check_vlm(config, repository)
+    elif "format" not in config and "model_type" in config:
+        raise ModelUnavailable(f"{repository.name} holds {of_transformers(config)}.")
+    else:
+        _check_own(config, repository)
+    return config
+
+
+def vlm_files(repository: Repository) -> tuple[str, ...]:
+    """Names of all that makes a Qwen2.5-VL: terms and small files first, weights last.
+
+    Pickles and programs are never among them. Raises ModelUnavailable if something is not there.
+    """
+    names = repository.files.keys()
+    beside = (
+        "generation_config.json",
+        *VLM_TOKENIZER,
+        *PROCESSOR,
+        "video_preprocessor_config.json",
+    )
+    small = tuple(name for name in (*TERMS, checkpoint.CONFIG, *beside) if name in names)
+    if WEIGHTS in names:
+        return (*small, WEIGHTS)
+    shards = _read_small(repository, INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ModelUnavailable(f"{INDEX} of {repository.name} names no files of weights.")
+    weights = sorted({str(name) for name in shards.values()})
+    if odd := [n for n in weights if Path(n).name != n or not n.endswith(".safetensors")]:
+        raise ModelUnavailable(
+            f"{INDEX} of {repository.name} names {odd[0]!r}, which is no safetensors file beside "
+            "it. It is not fetched."
+        )
+    if gone := [name for name in weights if name not in names]:
+        raise ModelUnavailable(
+            f"{repository.name} lacks {len(gone)} of the {len(weights)} files of weights that its "
+            f"{INDEX} names: {', '.join(gone[:3])}{', ...' if gone[3:] else ''}."
+        )
+    return (*small, INDEX, *weights)
+
+
+def _check_vlm(config: dict[str, Any], repository: Repository) -> None:
+    if "quantization_config" in config:
+        raise ModelUnavailable(
+            f"{repository.name} holds a Qwen2.5-VL whose weights are quantized, which imgrank does "
+            "not load. Take the model that it was made from."
+        )
+    _need_transformers(repository.name)
+
+
+def _need_transformers(name: str) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingExtra(f"the vision-language model {name}", "rarl")
+
+
+def _check_own(config: dict[str, Any], repository: Repository) -> None:
     if "format" not in config or not isinstance(config.get("kind"), str):
         raise ModelUnavailable(
             f"{repository.name} is no checkpoint of imgrank's: its {checkpoint.CONFIG} is another "
-            "program's. imgrank takes its own checkpoints and OpenCLIP backbones."
+            "program's. imgrank takes its own checkpoints, OpenCLIP backbones and Qwen2.5-VL."
         )
     if config["format"] != checkpoint.FORMAT:
         raise ModelUnavailable(
@@ -82,7 +146,16 @@ def own_config(repository: Repository) -> dict[str, Any]:
             f"{repository.name} is of a kind that this imgrank cannot run: {config['kind']}. "
             "Upgrade imgrank."
         )
-    return config
+    missing, wrong = missing_values(config), wrong_values(config)
+    if missing or wrong:
+        how = f"lacks {', '.join(missing)}"
+        if not missing:
+            how = f"has another kind of value than is expected as {', '.join(wrong)}"
+        raise ModelUnavailable(
+            f"{repository.name} cannot be used: its {checkpoint.CONFIG} {how}. Nothing was fetched."
+        )
+    if config["kind"] == checkpoint.RARL:
+        _need_transformers(repository.name)
 
 
 def _read_small(repository: Repository, name: str) -> dict[str, Any]:

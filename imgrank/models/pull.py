@@ -2,8 +2,9 @@
 
 Files gather in a hidden folder beside the models, `.pull-NAME`. There each is compared with what
 the Hub, the registry and the lock file promise, a pickle or a head is converted, OpenCLIP loads a
-backbone and OpenCV a face detector once, a checkpoint is held against its backbone. Only then one
-rename makes it a model.
+backbone and OpenCV a face detector once, a checkpoint is held against its backbone. Of a Qwen2.5-VL
+transformers loads the processor, and the heads of the weights are held against their index: to load
+gigabytes takes too long. Only then one rename makes it a model.
 Whatever interrupts this (Ctrl-C, kill -9, a full disk, a server that lies) leaves no model behind;
 whole files of the hidden folder are not fetched again, and a large one goes on where it stopped.
 """
@@ -21,6 +22,7 @@ from typing import Any
 from imgrank.errors import CheckpointError, ModelUnavailable
 from imgrank.models import checkpoint
 from imgrank.models.convert import to_safetensors, write_config
+from imgrank.models.digests import remember
 from imgrank.models.hub import Repository, fetch, refuse_offline
 from imgrank.models.hub_parts import part_name
 from imgrank.models.lock import Locked, lock, locked
@@ -33,8 +35,10 @@ from imgrank.models.plan import (
     plan,
     staging,
 )
-from imgrank.models.registry import DETECTOR, find
+from imgrank.models.registry import DETECTOR, VLM, find
+from imgrank.models.resting import backbone_kind
 from imgrank.models.spec import CONFIG, RECORD, WEIGHTS, file_sha256
+from imgrank.models.vlm_spec import INDEX, needed_files
 from imgrank.settings import Settings
 
 __all__ = ["Plan", "alone", "plan", "pull"]
@@ -106,6 +110,8 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
             kept.pop(RECORD, None)  # describes this very folder, so it was written anew
         elif found.kind == DETECTOR:
             _try_detector(found, folder)
+        elif found.kind == VLM:
+            _try_vlm(found, folder, notify)
         else:
             _try_checkpoint(found, settings, folder)
         names = [path.name for path in folder.iterdir() if path.name not in (RECORD, ORIGIN)]
@@ -123,6 +129,8 @@ def _pull(found: Plan, settings: Settings, counter: _Counter, notify: Notify) ->
         write_origin(folder, origin)
         origin_there(target, found.parsed)  # minutes have passed since the plan: still nobody's?
         _into_place(folder, target)
+    for file in found.files if found.kind == VLM else ():
+        remember(target / file.name, fetched[file.name]["sha256"])  # or they are read once more
     lock(settings, found.parsed.key, Locked(found.revision, fetched))
     return target
 
@@ -233,7 +241,7 @@ def _convert_head(found: Plan, settings: Settings, path: Path, folder: Path) -> 
 def _tidy(folder: Path, found: Plan) -> None:
     """Only what belongs to the model stays: nothing of the client's, of an earlier attempt."""
     keep = {file.name for file in found.files} | {CONFIG, *WEIGHTS}
-    if found.kind not in ("backbone", DETECTOR):
+    if found.kind not in ("backbone", DETECTOR, VLM):
         keep = {checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.CARD}
     _only(folder, keep)
 
@@ -282,6 +290,51 @@ def _try_detector(found: Plan, folder: Path) -> None:
         ) from error
 
 
+def _try_vlm(found: Plan, folder: Path, notify: Notify) -> None:
+    """Its weights are whole and hold what their index names, and transformers loads its processor.
+
+    Raises ModelUnavailable if not. Where only the processor is unknown to the transformers that is
+    installed, what was fetched stays: another one may know it.
+    """
+    from imgrank.models.vlm_loading import load_processor
+
+    try:
+        _check_weights(folder)
+    except (ValueError, CheckpointError) as error:
+        shutil.rmtree(folder)
+        raise ModelUnavailable(
+            f"{found.repository} was fetched whole, but its weights cannot be used: {error}. Its "
+            "owners published it so; nothing was kept."
+        ) from error
+    notify(f"loading the processor of {found.name} once, to see that it works")
+    try:
+        load_processor(folder)
+    except CheckpointError as error:
+        raise ModelUnavailable(
+            f"{found.repository} was fetched whole, but {error} If another version of transformers "
+            f"can, the same pull then needs no download; imgrank models remove {found.name} "
+            "deletes what was fetched."
+        ) from error
+
+
+def _check_weights(folder: Path) -> None:
+    """Raises ValueError, CheckpointError; only the heads of the files are read."""
+    from safetensors import SafetensorError, safe_open
+
+    needed_files(folder)
+    held: dict[str, set[str]] = {}
+    try:
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "numpy") as file:
+                held[path.name] = set(file.keys())
+    except SafetensorError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    index = folder / INDEX
+    named = json.loads(index.read_bytes())["weight_map"] if index.is_file() else {}
+    if wrong := sorted(name for name, file in named.items() if name not in held[file]):
+        raise ValueError(f"{named[wrong[0]]} has no {wrong[0]}, which {INDEX} says it has")
+
+
 def _record(folder: Path) -> dict[str, Any]:
     """What a backbone of ours was published with; all but these choices is found out anew."""
     try:
@@ -312,7 +365,7 @@ def _try_checkpoint(found: Plan, settings: Settings, folder: Path) -> None:
                 "Its owners published it so; nothing was kept."
             ) from error
     digest = facts.get("digest")
-    if digest and backbone_by_digest(str(digest), settings) is None:
+    if digest and backbone_by_digest(str(digest), settings, backbone_kind(config)) is None:
         raise ModelUnavailable(
             f"{found.name} was made on the backbone '{facts.get('name')}' of digest {digest}, and "
             "the one that was fetched for it is another (other weights, preprocessing or version). "

@@ -18,13 +18,21 @@ from typing import Any
 from imgrank.errors import ModelUnavailable, UsageError
 from imgrank.models import checkpoint
 from imgrank.models.address import address, remember
-from imgrank.models.card import backbone_card, backbone_metadata, for_hub, metadata
+from imgrank.models.card import (
+    backbone_card,
+    backbone_metadata,
+    for_hub,
+    metadata,
+    vlm_metadata,
+)
 from imgrank.models.hub import endpoint, quiet, refuse_offline, uploading
 from imgrank.models.hub_errors import without_password
 from imgrank.models.origin import read_origin
 from imgrank.models.registry import EMBEDDED, Entry, listed
-from imgrank.models.resting import backbone_by_digest
+from imgrank.models.resting import backbone_by_digest, backbone_kind
 from imgrank.models.spec import CONFIG, RECORD, file_sha256, read_spec
+from imgrank.models.terms import TERMS
+from imgrank.models.vlm_spec import is_vlm, needed_files
 from imgrank.models.wish import TOKENIZER
 from imgrank.settings import Settings
 
@@ -42,12 +50,12 @@ def push(
     message: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
-    """Upload a backbone's or a checkpoint's folder; the commit, 40 hex digits.
+    """Upload the folder of a backbone, a Qwen2.5-VL or a checkpoint; the commit, 40 hex digits.
 
     repository: OWNER/REPOSITORY, made if there is none (private: readable by its owners alone;
     one that exists stays as visible as it is).   progress: bytes done and bytes in all; the
     client counts none on the way, so it is called at the start and at the end.
-    A backbone's folder gets a `published.json`, see `models/address.py`.
+    A backbone's folder, and that of a Qwen2.5-VL, gets a `published.json`, see `models/address.py`.
     Raises UsageError, CheckpointError for a folder that is no whole model, ModelUnavailable.
     """
     match = _REPOSITORY.fullmatch(repository.strip())
@@ -75,7 +83,7 @@ def push(
         )
     if progress:
         progress(total, total)
-    if (folder / CONFIG).is_file() and folder.parent != EMBEDDED:
+    if ((folder / CONFIG).is_file() or is_vlm(folder)) and folder.parent != EMBEDDED:
         remember(folder, name, str(done.oid))
     return str(done.oid)
 
@@ -99,7 +107,7 @@ def _with_address(config: Mapping[str, Any], settings: Settings) -> dict[str, An
     facts = config.get("backbone")
     full = dict(config)
     if isinstance(facts, dict) and facts.get("digest") and not facts.get("origin"):
-        folder = backbone_by_digest(str(facts["digest"]), settings)
+        folder = backbone_by_digest(str(facts["digest"]), settings, backbone_kind(config))
         if folder is not None and folder.parent != EMBEDDED and (place := address(folder)):
             full["backbone"] = {**facts, "origin": place}
     return full
@@ -112,6 +120,11 @@ def _contents(
     made: dict[str, bytes] = {}
     path = folder / checkpoint.CARD
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {folder.name}\n"
+    if is_vlm(folder):
+        files = [*needed_files(folder), *(folder / name for name in TERMS)]
+        with quiet():
+            made[checkpoint.CARD] = for_hub(text, vlm_metadata(), str(path)).encode()
+        return [path for path in files if path.is_file()], made
     if (folder / CONFIG).is_file():
         spec = read_spec(folder)
         origin = read_origin(folder)

@@ -16,12 +16,19 @@ from typing import Any
 from imgrank.errors import CheckpointError
 from imgrank.models.checkpoint import RARL
 from imgrank.models.elsewhere import elsewhere
-from imgrank.models.registry import VLM, Entry, entries, listed
+from imgrank.models.registry import VLM, Entry, Listed, entries, listed, listed_as
 from imgrank.models.spec import read_spec
 from imgrank.models.vlm_spec import read_vlm
 from imgrank.settings import Settings
 
-__all__ = ["backbone_by_digest", "backbone_kind", "lacking", "resting_on", "way_to"]
+__all__ = [
+    "backbone_by_digest",
+    "backbone_kind",
+    "lacking",
+    "listed_base",
+    "resting_on",
+    "way_to",
+]
 
 
 def backbone_kind(config: Mapping[str, Any]) -> str:
@@ -35,6 +42,15 @@ def backbone_by_digest(digest: str, settings: Settings, kind: str = "backbone") 
     kind: "backbone" or "vlm", as `backbone_kind` says; a "vlm" may lie outside the models folder.
     """
     return next(_of_digest(digest, entries(settings.models_dir), kind), None)
+
+
+def listed_base(config: Mapping[str, Any]) -> Listed | None:
+    """What the package's list knows of the backbone that a checkpoint's config names."""
+    facts = config.get("backbone")
+    if not isinstance(facts, dict):
+        return None
+    origin = str(facts.get("origin") or "").partition("@")[0]
+    return listed_as(origin) if origin else listed().get(str(facts.get("name") or ""))
 
 
 def lacking(entry: Entry, settings: Settings) -> str:

@@ -102,7 +102,8 @@ def test_a_checkpoint_cannot_take_a_name_of_the_list(hub: StandIn, settings: Set
     ("config", "says"),
     [
         (b"[" * 900_000, "not a JSON object"),
-        (b'{"format": 1, "kind": "rarl"}', "cannot run: rarl"),
+        (b'{"format": 1, "kind": "unheard-of"}', "cannot run: unheard-of"),
+        (b'{"format": 1, "kind": "rarl"}', r"config\.json lacks name, weights\.sha256, backbone"),
     ],
 )
 def test_configs_that_cannot_be_used(

@@ -25,6 +25,7 @@ from imgrank.settings import load_settings
 PHOTOS = str(Path(__file__).parents[2] / "examples" / "photos")
 QUALITY = EMBEDDED / "tiny-quality"
 FILES = {path.name: path.read_bytes() for path in QUALITY.iterdir()}
+LICENCE = json.loads(FILES["config.json"])["licence"]
 WEIGHTS = "model.safetensors"
 Run = Callable[..., Result]
 
@@ -141,7 +142,7 @@ def test_all_that_matters_is_shown_before_the_question(hub: StandIn, run: Run) -
     for part in (
         "q: adapter from owner/q",
         f"revision  {commit} (resolved now from main)",
-        "licence   other",
+        f"licence   {LICENCE}",
         "to fetch  1.7 MB: config.json, README.md, model.safetensors",
         f"free in {load_settings().models_dir}",
         "warning: unpinned",
