@@ -109,16 +109,16 @@ def update(job: Job, rolled: RollOut, learning: Learning) -> dict[str, float]:
     for rows in pieces(len(A), config.at_once):
         own, prompts = policy.padded(list(answers[rows])), [b // config.group for b in rows]
         mask = policy.mask(own)
+        ref = policy.reference(rolled.asked, prompts, own) if config.kl else None
         log_p, entropy = policy.logprobs(rolled.asked, prompts, own)
-        ref = policy.reference(rolled.asked, prompts, own) if config.kl else log_p.detach()
         loss = token_loss(log_p, ref, A[rows], mask, kl=config.kl, loss=config.loss, of=of)
         around.require_number(loss, learning.step)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-        traces.append(torch.stack([mask, k3(log_p.detach(), ref), entropy]).sum(2).T)
+        apart = torch.zeros_like(log_p) if ref is None else k3(log_p.detach(), ref)
+        traces.append(torch.stack([mask, apart, entropy]).sum(2).T)
     gradient = learning.advance(processes)
-    ordered = [len(prompt.rows) > 1 for prompt in rolled.prompts]
-    cells = metrics.cells(rolled.earned, rolled.swapped, torch.cat(traces), ordered)  # [P, G, *]
+    cells = metrics.cells(rolled.prompts, rolled.earned, rolled.swapped, torch.cat(traces))
     everyone = processes.gather(cells.to(answers.device), config.prompts)
     loss = processes.gather(total, processes.count).mean()
     return {"total": float(loss), **metrics.figures(everyone), "gradient": gradient}

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from imgrank.train.plots import panels
+from imgrank.train.rarl_data import Prompt
 from imgrank.train.rarl_rewards import Rewards
 
 __all__ = ["cells", "draw_curves", "figures", "row", "told"]
@@ -37,19 +38,18 @@ PANELS = (
 
 
 def cells(
-    earned: Sequence[Rewards], swapped: Tensor, traces: Tensor, several: Sequence[bool]
+    prompts: Sequence[Prompt], earned: Sequence[Rewards], swapped: Tensor, traces: Tensor
 ) -> Tensor:
-    """[P, G, 11] float64 on the CPU, a row an answer, as `figures` takes them.
+    """[P, G, 11] float32 on the CPU, a row an answer, as `figures` takes them.
 
     earned: rewards of the B = P G answers before the mutation.   swapped [B] bool.
     traces [B, 3]: tokens, and the sums over them of KL and entropy, of what was trained on.
-    several [P]: whether there was an order to find.
     """
-    P = len(several)
+    P, G = len(prompts), len(earned) // len(prompts)
     told = [(one.total, one.reg, one.fmt, one.length, one.con, one.acc) for one in earned]
-    order = torch.tensor(several)[:, None].expand(P, len(earned) // P).flatten()
-    columns = [torch.tensor(told), order[:, None], swapped[:, None], traces.cpu()]
-    return torch.cat([column.double() for column in columns], 1).view(P, len(earned) // P, -1)
+    ordered = torch.tensor([len(prompt.rows) > 1 for prompt in prompts]).repeat_interleave(G)
+    columns = [torch.tensor(told), ordered[:, None], swapped[:, None], traces.cpu()]
+    return torch.cat([column.float() for column in columns], 1).view(P, G, -1)
 
 
 def figures(cells: Tensor) -> dict[str, float]:
@@ -61,8 +61,8 @@ def figures(cells: Tensor) -> dict[str, float]:
     ordered = cells[cells[..., 6] > 0]
     if len(ordered):
         found |= dict(zip(("r_len", "r_con", "r_acc"), ordered.mean(0)[3:6].tolist(), strict=True))
-    found |= {"mutated": float(swapped.any(1).double().mean())}
-    found |= {"group_sd": float(R.std(1).mean()), "flat": float(flat.double().mean())}
+    found |= {"mutated": float(swapped.any(1).float().mean())}
+    found |= {"group_sd": float(R.std(1).mean()), "flat": float(flat.float().mean())}
     drawn = cells[~swapped]
     tokens = float(drawn[:, 8].sum())
     found |= {
