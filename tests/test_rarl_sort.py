@@ -216,7 +216,7 @@ def test_the_first_of_a_search_ordered_anew(photos: Path, scripted: Scripted) ->
         (("age", "{}"), "not at faces; `imgrank sort PATH 'by age' --model rarl:ages` asks it"),
         (("decade", "{}"), "gives no probabilities of decade levels (it is of kind rarl)"),
         (("aesthetic", "{}"), "gives no probabilities of aesthetics levels (it is of kind rarl)"),
-        (("search", "{}", "a cat"), "answers what it was trained for, not words"),
+        (("search", "{}", "a cat"), "cannot search; --rerank rarl:ages orders the first of a"),
         (("sort", "{}", "a cat"), "ages was not trained for 'a cat'; it knows age."),
     ],
 )

@@ -42,7 +42,8 @@ def score(
 ) -> int:
     """Score pictures: one row a picture in path order, one column an INSTRUCTION.
 
-    The leading arguments that exist (or are '-') are paths, the others are instructions.
+    The leading arguments that exist (or are '-') are paths, the others are instructions. Scores of
+    --model rarl:NAME depend on which other pictures there are, see `imgrank sort`.
     """
     from imgrank import api
     from imgrank.results import output as writer

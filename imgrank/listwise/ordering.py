@@ -44,6 +44,8 @@ DECODES = f"decode {DECODE_VERSION}", "decodes"
 """Under which it is kept that a content can be decoded: an unreadable one must not take a place in
 a window, which is known only once its pixels were looked at."""
 
+VERSION = 1  # raise it when the same answers give other scores
+
 AT_ONCE = 64  # pictures that were looked at, in one transaction
 
 
@@ -104,6 +106,10 @@ def _ordered(
         found = asker.calls([[contents[i] for i in window] for window in windows])
         return [{place[content]: value for content, value in call.items()} for call in found]
 
+    def again(windows: Sequence[Sequence[int]]) -> list[dict[int, float]]:
+        asker.patience.planned += len(windows)
+        return ask(windows)
+
     first = first_round(count, size, int(_name(contents)[:15], 16))
     calls = ask(first)
     lacking = [sorted(set(w) - c.keys()) for w, c in zip(first, calls, strict=True)]
@@ -112,8 +118,8 @@ def _ordered(
         notify(f"  none of {len(first)} answers has a value, so that nothing is asked again")
     elif number:
         notify(f"  {number} of {count} pictures had no value in the first answers; asked again")
-        calls += ask(list(_smaller(first, lacking)))
-        calls += ask([[i] for i in sorted(set().union(*lacking).difference(*calls))])
+        calls += again(list(_smaller(first, lacking)))
+        calls += again([[i] for i in sorted(set().union(*lacking).difference(*calls))])
     values = fit(calls, count)
     order = [i for i in order_of(values) if math.isfinite(values[i])]
     values = fit([*calls, *ask(second_round(order, size))], count)
@@ -141,7 +147,10 @@ def _kept(contents: Sequence[bytes], job: Job, store: Store) -> dict[bytes, floa
 
 
 def _key(contents: Sequence[bytes], job: Job) -> tuple[str, str]:
-    return f"{job.ranker.identity} windows", f"{job.answer.prompt} among {_name(contents)}"
+    return (
+        f"{job.ranker.identity} windows {VERSION}",
+        f"{job.answer.prompt} among {_name(contents)}",
+    )
 
 
 def _name(contents: Sequence[bytes]) -> str:

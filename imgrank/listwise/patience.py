@@ -27,7 +27,7 @@ Agree = Callable[[str], bool]
 class Patience:
     """Of one order; counts windows, tells of pictures.
 
-    pictures: of the order.   planned: windows in all, before any is asked again.
+    pictures: of the order.   planned: windows in all; rises by those that are asked again.
     slow: whether work of more than a minute is welcome; a function is asked with the forecast.
     clock: seconds.
     """
@@ -40,6 +40,7 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
     done: int = 0
     _asked: int = 0
+    _shown: int = 0
     _agreed: bool = False
     _started: float = field(default=0.0)
     _told: float = field(default=-math.inf)
@@ -80,8 +81,8 @@ class Patience:
         self.planned = max(self.planned, self.done)
         self._asked += windows if asked else 0
         if self.progress:
-            share = min(1.0, self.done / max(1, self.planned))
-            self.progress(int(share * self.pictures), self.pictures)
+            self._shown = max(self._shown, self.done * self.pictures // max(1, self.planned))
+            self.progress(self._shown, self.pictures)
         now, left = self.clock(), self.planned - self.done
         if not (asked and self._asked and left > 0):
             return

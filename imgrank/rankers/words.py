@@ -33,6 +33,12 @@ def load_words(name: str | None, settings: Settings) -> PromptRanker:
     ranker = load_ranker(name or _default(settings), settings)
     if isinstance(ranker, PromptRanker):
         return ranker
+    if ranker.scope == "set":
+        raise UsageError(
+            f"{name} looks at several pictures at once and makes a vector of none, so it cannot "
+            f"search; --rerank {name} orders the first of a search by what it says. Leave --model "
+            f"away for {DEFAULT_BACKBONE}."
+        )
     raise UsageError(
         f"{name} answers what it was trained for, not words, so it cannot search. Name a backbone, "
         f"or one that was tuned for search (imgrank models list), or leave --model away for "
