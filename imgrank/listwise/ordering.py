@@ -138,7 +138,9 @@ def _smaller(windows: Sequence[Sequence[int]], lacking: Sequence[list[int]]) -> 
 
 def _planned(count: int, size: int) -> int:
     """Windows of both rounds, without those that are asked again."""
-    return -(-count // size) + (count // size + 1 if count > size else 0)
+    from imgrank.listwise.windows import first_round, second_round
+
+    return len(first_round(count, size)) + len(second_round(range(count), size))
 
 
 def _kept(contents: Sequence[bytes], job: Job, store: Store) -> dict[bytes, float] | None:
