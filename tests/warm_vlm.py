@@ -4,8 +4,10 @@ on its way to: what a training by answers begins with, and what a sort can be tr
     folder = warm_vlm(tmp_path / "warm", sizes=(1, 2, 4), steps=200)   # half a minute on one core
     folder = warm_vlm(tmp_path / "quick", sizes=(1,), steps=100)       # single pictures: 8 s
 
-Weights begin four times as large as transformers draws them, which is made for models a hundred
-times as wide: a small one learns three times as fast from there.
+Such a model learns some ten times as fast as that of `tiny_vlm.py`. Its weights begin four times
+as large as transformers draws them, which is made for models a hundred times as wide. And its
+chat's template shows the pictures and leaves out the words of the prompt, 155 tokens that say the
+same each time: it knows one task.
 """
 
 from __future__ import annotations
@@ -19,6 +21,13 @@ from typing import Any
 from tiny_vlm import rated, tiny_vlm
 
 LARGER = 4.0
+TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'user' %}<|im_start|>"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% elif part['text'].startswith('Image ') %}"
+    "{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>{% endif %}"
+)
 QUICK: dict[str, Any] = {
     "full": True,
     "lr": 4e-3,
@@ -39,6 +48,7 @@ def lively_vlm(folder: Path, *, width: int = 64, layers: int = 3, seed: int = 0)
     for shard in folder.glob("*.safetensors"):
         larger = {n: t * LARGER if t.ndim > 1 else t for n, t in load_file(shard).items()}
         save_file(larger, shard, metadata={"format": "pt"})
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from imgrank.cli.training import (
     values_of,
     vision_language_of,
 )
+
+if TYPE_CHECKING:
+    from imgrank.settings import Settings
 
 __all__ = ["rarl", "sft"]
 
@@ -156,8 +159,16 @@ def _run(method: str, recipes: Any, estimate: bool, given: dict[str, Any]) -> in
     return 130 if done is None else 0
 
 
-def _estimate(config: Any, backbone: str, settings: Any) -> int:
-    raise NotImplementedError
+def _estimate(config: Any, backbone: str, settings: Settings) -> int:
+    """Of a published model that need not be here, or of a folder."""
+    from imgrank.models.vlm_shape import PUBLISHED, shape_of
+    from imgrank.train import rarl_cost
+
+    published = PUBLISHED.get(backbone)
+    shape = published or shape_of(vision_language_of(backbone, settings))
+    for line in rarl_cost.lines(rarl_cost.estimate(config, shape)):
+        click.echo(line)
+    return 0
 
 
 def _list(recipe: str, about: str) -> int:
