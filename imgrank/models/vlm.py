@@ -191,15 +191,13 @@ class VisionLanguage:
         logits = model(
             **extended(inputs, completions, mask), logits_to_keep=before, use_cache=False
         ).logits  # [B, T, V]
-        # What is masked may be suppressed, of probability 0: some other token stands in for it.
-        ids = torch.where(mask, completions, self.end)
         parts = [
             recomputed(_of_tokens, part, chosen, self.suppressed, use_reentrant=False)
             if torch.is_grad_enabled()
             else _of_tokens(part, chosen, self.suppressed)
             for part, chosen in zip(
                 torch.split(logits.flatten(0, 1), CHUNK),
-                torch.split(ids.flatten(), CHUNK),
+                torch.split(completions.flatten(), CHUNK),
                 strict=True,
             )
         ]

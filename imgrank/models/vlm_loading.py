@@ -52,9 +52,8 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
                 f"transformers cannot load {folder}: {_said(error)}. Fetch the model again."
             ) from error
     _check(folder, told)
-    model.generation_config = (
-        GenerationConfig()
-    )  # else the folder's fills in what a call leaves open
+    # The folder's own would fill in what a call leaves open.
+    model.generation_config = GenerationConfig()
     return model.eval()
 
 
