@@ -12,7 +12,7 @@ how long answers are (`THOUGHT`, `ITEM`) and that every picture is as large as m
 
 A step (train/rarl.py): the answers are drawn in lots of `generate_at_once`, each token reading all
 weights once and waiting for each operation to be started; then, in lots of `at_once`, a pass by the
-policy, one by the start of the stage if `kl` is not 0, and the way back. The vision tower does not
+start of the stage if `kl` is not 0, one by the policy, and the way back. The vision tower does not
 learn: it has no way back. Lots of different prompts are padded; that is not counted.
 
 What follows for `recipes/rarl.toml` (at_once 4, generate_at_once 16, checkpointing, 200,704 pixels,
@@ -218,9 +218,7 @@ def _memory(config: Tuning, shape: Shape, number: int, pictures: int) -> dict[st
     else:
         kept *= shape.layers
     chances = 2 * number * answer * shape.words  # what foretells a word, and its gradient
-    comparing = isinstance(config, Config) and config.kl > 0
-    asked = number * answer * shape.words if comparing else 0
-    found["learning"] = shown + rows * (kept + chances + asked) + 4 * 256 * 4 * shape.words
+    found["learning"] = shown + rows * (kept + chances) + 4 * 256 * 4 * shape.words
     return found
 
 
