@@ -22,7 +22,7 @@ from imgrank.errors import CheckpointError
 from imgrank.listwise.rules import template
 from imgrank.models import rarl_checkpoint
 from imgrank.models.checkpoint import read_config, save_checkpoint
-from imgrank.models.licence import restricted
+from imgrank.models.licence import research_only, restricted
 from imgrank.models.origin import read_origin
 from imgrank.models.rarl_checkpoint import FULL, LORA, RARL, load_factors, side_by_side
 from imgrank.models.vlm_spec import VlmSpec, read_vlm
@@ -123,9 +123,10 @@ def jobs(
     for name, stage in config.chosen():
         number, result = (1, first) if name == FIRST else (2, out / config.name)
         begins = start
-        if number == 2 and (config.stages == "both" or (start is None and first.is_dir())):
-            begins = first
-            report(f"the second stage begins from {begins}")
+        if number == 2:
+            if config.stages == "both" or (start is None and first.is_dir()):
+                begins = first
+            report(f"the second stage begins from {begins or 'the plain model'}")
         settings = _settings(config, name, stage, problem, backbone, begins)
         done = _finished(result, settings)
         if done:
@@ -224,8 +225,9 @@ def licence_of(config: Tuning, backbone: VlmSpec) -> str:
     origin = read_origin(backbone.folder)
     if origin is None or not restricted(origin.licence):
         return config.licence
-    base = f"research only; rests on {backbone.name} ({origin.licence})"
-    return f"{base} and on its data ({config.licence})"
+    least = "research only" if research_only(origin.licence) else origin.licence
+    base = f"{backbone.name} ({origin.licence})"
+    return f"{least}; rests on {base} and on its data ({config.licence})"
 
 
 def _tasks(problem: Problem) -> dict[str, dict[str, Any]]:

@@ -146,6 +146,7 @@ def test_counts_are_one_task_with_several_subjects(problem: Problem) -> None:
     [
         ("apache-2.0", "mine"),
         ("", "mine"),
+        ("cc-by-nc-4.0", "cc-by-nc-4.0; rests on tiny-vlm (cc-by-nc-4.0) and on its data (mine)"),
         (
             "qwen-research",
             "research only; rests on tiny-vlm (qwen-research) and on its data (mine)",
