@@ -26,7 +26,7 @@ def default(name: str | None, task: str | None, unset: bool) -> None:
     written into config.toml, whose comments stay.
     """
     from imgrank.models import defaults
-    from imgrank.models.registry import find
+    from imgrank.models.registry import VLM, find
     from imgrank.settings import load_settings
 
     settings = load_settings()
@@ -59,7 +59,10 @@ def default(name: str | None, task: str | None, unset: bool) -> None:
         _say(f'{path}: [models] {key} = "{called}"')
     words = [f"'{each}'" for each in defaults.own_words(entry)]
     if defaults.ELSE in keys:
-        _say(f"{called} now answers {', '.join(words) or 'whatever goes by words'}")
+        all_else = "whatever goes by words"
+        if entry.kind == VLM:
+            all_else += ", but no search: it looks at some pictures at once, for seconds each"
+        _say(f"{called} now answers {', '.join(words) or all_else}")
     elif words and not task:
         _say(f"for {', '.join(words)} it is asked with --model {called} alone")
 

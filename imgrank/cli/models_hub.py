@@ -284,6 +284,7 @@ def push(
     --public; one that is there stays as visible as it is. Needs a token that may write: HF_TOKEN,
     or `hf auth login`. Standard output is what pulls it again, pinned to the new commit.
     """
+    from imgrank.cli.models_show import licence_line
     from imgrank.models.address import address
     from imgrank.models.catalogue import describe
     from imgrank.models.push import push as publish
@@ -302,9 +303,7 @@ def push(
         )
     target = repository.removeprefix("hf:")
     with Transfer(quiet) as transfer:
-        known = describe(name, settings)
-        licence = known.licence or "unknown"
-        licence += "; for research only" if known.research_only else ""
+        licence = licence_line(describe(name, settings))
         reader = "public, for everybody to read" if public else "private, for its owners to read"
         for line in (
             f"{entry.name}: {entry.kind}, {size_text(entry.size)}, licence {licence}, to {target}",

@@ -288,7 +288,7 @@ def described(known: Known) -> list[str]:
         "folder": str(known.folder or ""),
         "origin": _origin(known),
         "revision": _revision(known),
-        "licence": _licence_line(known),
+        "licence": licence_line(known),
         "size": size(known) if known.bytes else "unknown",
         "rests on": known.backbone,
         "reads": f"{known.image_size} x {known.image_size} pixels" if known.image_size else "",
@@ -321,7 +321,7 @@ def _revision(known: Known) -> str:
     return f"{known.revision} (pinned {known.pinned})"
 
 
-def _licence_line(known: Known) -> str:
+def licence_line(known: Known) -> str:
     if not known.licence:
         return "unknown" if known.state != "unpublished" else ""
     said = not known.research_only or "research" in known.licence.lower()

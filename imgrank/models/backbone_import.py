@@ -16,6 +16,7 @@ from imgrank.errors import CheckpointError
 from imgrank.models.imported import provenance
 from imgrank.models.origin import ORIGIN, Origin, read_origin, write_origin
 from imgrank.models.spec import CONFIG, PICKLES, RECORD, WEIGHTS, BackboneSpec, read_spec
+from imgrank.models.vlm_spec import is_vlm
 
 __all__ = ["import_backbone"]
 
@@ -35,6 +36,11 @@ def import_backbone(
     """
     from imgrank.models.backbone import describe
 
+    if not (source / CONFIG).is_file() and is_vlm(source):
+        raise CheckpointError(
+            f"{source} is a Qwen2.5-VL, which needs no import: name the folder, as --model "
+            f"rarl:{source} or as --backbone of `imgrank train rarl`."
+        )
     if not (source / CONFIG).is_file():
         raise CheckpointError(
             f"{source} is no OpenCLIP folder: it has no {CONFIG}. Save one with OpenCLIP's "

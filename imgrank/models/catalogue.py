@@ -142,10 +142,10 @@ def _example(known: Known) -> str:
         facts = known.tasks[task]
         if task == "count":
             wish = f"by the number of {next(iter(facts.get('subjects') or ['cats']))}"
+        elif known.kind == RARL:  # the prompt of its own words is a rule that was made of them
+            wish = f"by {tasks()[task].phrases[0]}" if task in tasks() else task
         elif task in tasks():
             wish = f"by {max(tasks()[task].phrases[:2], key=len)}"
-        elif known.kind == RARL:
-            wish = task  # its prompt is the rule that was made of it
         else:
             wish = str(facts.get("prompt") or task)
         # It is printed within quotes, to be copied into a shell, and others wrote it.

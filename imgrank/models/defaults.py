@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imgrank.errors import ImgrankError, UsageError
-from imgrank.models.registry import DETECTOR, Entry
+from imgrank.models.registry import DETECTOR, VLM, Entry
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
@@ -28,6 +28,10 @@ def check(entry: Entry, task: str) -> None:
     """Raises UsageError if there is no such task, or if the model does not answer it."""
     if task not in tasks():
         raise UsageError(f"there is no task '{task}'. Tasks are {', '.join(tasks())}.")
+    if entry.kind == VLM:
+        if not tasks()[task].rule:
+            raise UsageError(f"{entry.name} cannot be asked for {task}: no model can see it.")
+        return
     if not entry.by_words and task not in entry.tasks:
         answers = ", ".join(entry.tasks) or "nothing that it names"
         raise UsageError(f"{entry.name} was not trained for {task}; it answers {answers}.")

@@ -312,7 +312,7 @@ def test_a_checkpoint_is_pushed_and_brings_the_model_that_it_was_trained_on(
     before = read_config(folder)
     assert before["backbone"]["origin"] == f"hf:{PLACE}@{base}"
     told = run("models", "push", "ages", "owner/ages", answer="n\n")
-    assert "licence Qwen RESEARCH LICENSE; for research only, to owner/ages" in told.stderr
+    assert "licence Qwen RESEARCH LICENSE, to owner/ages" in told.stderr
     pushed = run("models", "push", "rarl:ages", "owner/ages", "--yes")
     assert pushed.exit_code == 0, pushed.stderr
     commit = hub.repos["owner/ages"].refs["main"]
@@ -330,7 +330,7 @@ def test_a_checkpoint_is_pushed_and_brings_the_model_that_it_was_trained_on(
 
     pulled = run("models", "pull", f"hf:owner/ages@{commit}", "--yes")
     assert pulled.exit_code == 0, pulled.stderr
-    assert 'ages is ready: imgrank sort PHOTOS "by age group" --model rarl:ages' in pulled.stderr
+    assert 'ages is ready: imgrank sort PHOTOS "by age" --model rarl:ages' in pulled.stderr
     assert "its licence (qwen-research-license) allows research only" in pulled.stderr
     assert read_config(folder)["tasks"]["age"] == AGE
     for name in ("ages", f"rarl:hf:owner/ages@{commit}"):
@@ -342,6 +342,29 @@ def test_a_checkpoint_is_pushed_and_brings_the_model_that_it_was_trained_on(
     assert f"next: imgrank models pull hf:{PLACE}@{base}" in told
     again = run("models", "pull", f"hf:owner/ages@{commit}", "--yes")
     assert (again.exit_code, vlm.is_dir()) == (0, True)
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_one_of_ones_own_is_pushed_and_pulled_and_carries_what_rests_on_it(
+    hub: StandIn, run: Run, settings: Settings, tiny_vlm_folder: Path
+) -> None:
+    mine = Path(shutil.copytree(tiny_vlm_folder, settings.models_dir / "mine"))
+    (mine / "LICENSE").write_bytes(TERMS)
+    (mine / "notes.txt").write_text("nobody's business")
+    random_rarl(settings.models_dir / "ages", mine)
+    told = run("models", "push", "ages", "owner/ages", answer="n\n").stderr
+    assert "its backbone 'mine' is only on this machine: push that first" in told
+    assert run("models", "push", "mine", "owner/mine", "--yes").exit_code == 0
+    assert run("models", "push", "ages", "owner/ages", "--yes").exit_code == 0
+    commit = hub.repos["owner/mine"].refs["main"]
+    sent = hub.repos["owner/mine"].commits[commit]
+    own = {path.name for path in tiny_vlm_folder.iterdir()}
+    assert sent.keys() == {*own, "LICENSE", "README.md"}
+    front = yaml.safe_load(sent["README.md"].decode().split("---\n")[1])
+    assert (front["library_name"], front["tags"]) == ("transformers", ["imgrank"])
+    shutil.rmtree(settings.models_dir)
+    assert run("models", "pull", "hf:owner/ages", "--yes").exit_code == 0
+    assert read_vlm(settings.models_dir / "mine").identity == read_vlm(tiny_vlm_folder).identity
 
 
 @pytest.mark.parametrize(
