@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgrank.errors import CheckpointError
 from imgrank.models.card import BEGIN, END, front_matter
-from imgrank.models.checkpoint import WEIGHTS, load_tensors, read_config
+from imgrank.models.checkpoint import RARL, WEIGHTS, load_tensors, read_config
 from imgrank.models.origin import read_origin
 from imgrank.models.spec import to_verify
 from imgrank.models.vlm_spec import VlmSpec, read_vlm
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "FULL",
+    "LORA",
     "RARL",
     "card",
     "check_backbone",
@@ -54,7 +56,6 @@ __all__ = [
     "side_by_side",
 ]
 
-RARL = "rarl"
 LORA, FULL = "lora.", "full."
 _PEFT = "base_model.model."
 
