@@ -42,6 +42,7 @@ Values = npt.NDArray[np.float64]
 COUNT = "count"
 NONE_SHOWN = 0.1  # share of pictures with a count of 0, if there are so many
 DECODERS = 4  # threads
+MOST_LINES = 4  # about queries
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +69,16 @@ class Problem:
     digest: str
 
     def lines(self) -> list[str]:
-        """For people."""
-        found = [f"{self.data.name}: {len(self.asked)} queries"] if len(self.asked) > 3 else []
-        for each in self.asked[: 3 if not found else 0]:
-            rule = each.rule
-            found.append(
-                f"{self.data.name}: {len(each.rows):,} pictures to train on, {rule.text}, "
-                f"{rule.low:g} to {rule.high:g}"
-            )
-        return found
+        """For people: a line a query, one line where there are many."""
+        name = self.data.name
+        if len(self.asked) > MOST_LINES:
+            pictures = len(np.unique(np.concatenate([each.rows for each in self.asked])))
+            return [f"{name}: {len(self.asked)} queries of {pictures:,} pictures to train on"]
+        return [
+            f"{name}: {len(each.rows):,} pictures to train on, {each.rule.text}, "
+            f"{each.rule.low:g} to {each.rule.high:g}"
+            for each in self.asked
+        ]
 
 
 @dataclass(frozen=True, slots=True)

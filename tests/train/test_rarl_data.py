@@ -137,6 +137,15 @@ def test_a_query_without_an_order_is_left_out(monkeypatch: pytest.MonkeyPatch) -
         problem(flat, monkeypatch=monkeypatch)
 
 
+def test_many_queries_are_told_of_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = [labels("count", [n, 1.0, 2.0, np.nan], subject=f"dogs {n}") for n in range(5)]
+    found = problem(*counts, monkeypatch=monkeypatch)
+    assert found.lines() == ["toy: 5 queries of 3 pictures to train on"]
+    found = problem(*counts[:2], monkeypatch=monkeypatch)
+    line = "toy: 3 pictures to train on, the number of dogs {}, 0 to 20"
+    assert found.lines() == [line.format(n) for n in (0, 1)]
+
+
 def test_the_digest_follows_what_could_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     def digest(*values: float, key: str = "age") -> str:
         return problem(labels(key, list(values)), monkeypatch=monkeypatch).digest
