@@ -1,6 +1,6 @@
 """Does the estimate of `imgrank train rarl --estimate` hold where it can be tried: on this CPU?
 
-time     a random Qwen2.5-VL of about 100 million parameters (float32): answers drawn, a pass by
+time     a random Qwen2.5-VL of about 75 million parameters (float32): answers drawn, a pass by
          the start of the stage, and learning, each measured and predicted. What the CPU
          multiplies and reads a second is measured first (models/throughput.py), and taken as it
          is: `use` and `reads` are 1, and no operation waits to be started.
