@@ -198,6 +198,20 @@ def test_what_rests_on_research_only_is_so_whatever_is_said(
     ]
 
 
+def test_a_folder_of_somebody_elses_says_its_terms_itself(run: Run, seer: Path) -> None:
+    (seer / "LICENSE").write_text("\n  Some RESEARCH LICENSE AGREEMENT\n\nmore\n")
+
+    def told() -> tuple[str, bool]:
+        found = rows(run("models", "list", "--json"))["seer"]
+        return found["licence"], found["research_only"]
+
+    assert told() == ("Some RESEARCH LICENSE AGREEMENT", True)
+    (seer / "README.md").write_text("---\nlicense: other\n---\n# seer\n")
+    assert told() == ("Some RESEARCH LICENSE AGREEMENT", True)
+    (seer / "README.md").write_text("---\nlicense: apache-2.0\n---\n# seer\n")
+    assert told() == ("apache-2.0", False)
+
+
 def test_doctor_names_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from imgrank.cli import doctor
 

@@ -6,7 +6,6 @@ Three places know something: the folder on this machine (`registry.Entry`), the 
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgrank.errors import CheckpointError, ModelUnavailable
-from imgrank.models.checkpoint import CARD, RARL, RETRIEVAL
+from imgrank.models.checkpoint import RARL, RETRIEVAL
 from imgrank.models.lock import Locked, locked
 from imgrank.models.origin import COMMIT
 from imgrank.models.registry import (
@@ -34,7 +33,7 @@ from imgrank.models.registry import (
 )
 from imgrank.models.resting import lacking, way_to
 from imgrank.models.spec import read_spec
-from imgrank.models.terms import limits
+from imgrank.models.terms import licence_said, limits
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
@@ -169,10 +168,11 @@ def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> 
     known = listed().get(entry.name)
     if known is not None and (origin is None or origin.repository != known.repository):
         known = None  # the user's own model of that name
+    said = licence_said(entry.folder) if entry.kind in ("backbone", VLM) else ""
     licence = entry.config.get("licence") or (origin and origin.licence)
     if not licence and entry.where == "embedded":
         licence = EMBEDDED_LICENCE
-    licence = str(licence or (known.licence if known else "") or _licence_said(entry))
+    licence = str(licence or (known.licence if known else "") or said)
     places = (EMBEDDED, settings.models_dir)
     state: State = "embedded" if entry.where == "embedded" else "here"
     imported = origin is not None and origin.origin == "imported"
@@ -212,17 +212,6 @@ def _use(entry: Entry, known: Listed | None) -> str:
     if entry.kind == VLM:
         return "any rule, in words"
     return listed()[RETRIEVAL].use if entry.kind == RETRIEVAL else ""
-
-
-def _licence_said(entry: Entry) -> str:
-    """By the front matter of a backbone's card: a training or an export wrote it, or its owners."""
-    card = entry.folder / CARD
-    if entry.kind not in ("backbone", VLM) or not card.is_file():
-        return ""
-    with card.open(encoding="utf-8", errors="replace") as file:
-        head = file.read(10_000).partition("---\n")[2].partition("\n---")[0]
-    said = dict(re.findall(r"^(license|license_name): *['\"]?([\w.-]+)['\"]?$", head, re.M))
-    return str(said.get("license_name") or said.get("license", ""))
 
 
 def _measured(entry: Entry) -> tuple[Mapping[str, Any], ...]:

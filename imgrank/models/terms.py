@@ -5,14 +5,17 @@ What was made of a model for research only is for research only too, whatever is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from imgrank.models.checkpoint import CARD
 from imgrank.models.licence import research_only
 from imgrank.models.registry import Listed, listed
 from imgrank.models.resting import listed_base
 
-__all__ = ["TERMS", "licence_of", "limits"]
+__all__ = ["TERMS", "licence_of", "licence_said", "limits"]
 
 TERMS = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTICE.txt")
 """Files that say under which terms a Qwen2.5-VL may be used: they are kept beside its weights."""
@@ -27,6 +30,30 @@ def licence_of(said: str, config: Mapping[str, Any], known: Listed | None) -> st
     if said not in ("", "other"):
         return said
     return str(config.get("licence") or "") or (known.licence if known else "") or said
+
+
+def licence_said(folder: Path) -> str:
+    """What the files of a backbone or a Qwen2.5-VL say: the front matter of its card, which a
+    training, an export or its owners wrote, else the first line of its licence; else ""."""
+    front = dict(
+        re.findall(
+            r"^(license|license_name): *['\"]?([\w.-]+)['\"]?$",
+            _start(folder / CARD).partition("---\n")[2].partition("\n---")[0],
+            re.MULTILINE,
+        )
+    )
+    said = str(front.get("license_name") or front.get("license", ""))
+    if said not in ("", "other"):
+        return said
+    lines = (_start(folder / name).strip().partition("\n")[0] for name in TERMS)
+    return next((line.strip()[:60] for line in lines if line), said)
+
+
+def _start(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(10_000)
 
 
 def limits(licence: str, config: Mapping[str, Any], known: Listed | None) -> list[str]:
