@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgrank.errors import MissingExtra
+from imgrank.errors import DataError, MissingExtra
 from imgrank.evaluate.metrics import mae, plcc, srcc
 from imgrank.evaluate.scatter import panel
 
@@ -184,7 +184,14 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """The old file stays until the new one is complete."""
+    """The old file stays until the new one is complete. Raises DataError on a full disk."""
     partial = path.with_name(path.name + ".part")
-    figure.savefig(partial, format="png", dpi=DPI)
-    partial.replace(path)
+    try:
+        figure.savefig(partial, format="png", dpi=DPI)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(
+            f"{path} cannot be written: {error.strerror}. Make room on the disk and run the same "
+            "line to go on."
+        ) from error

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_vlm import rated
 
-from imgrank.errors import CheckpointError, UsageError
+from imgrank.errors import CheckpointError, DataError, UsageError
 from imgrank.listwise.prompt import truth_answer
-from imgrank.train import sft
+from imgrank.train import plots, sft
 from imgrank.train.processes import ALONE
 from imgrank.train.rarl_data import Problem, draw, opened, problem_of
 from imgrank.train.rarl_policy import Learning, policy_of
@@ -141,6 +141,12 @@ def test_more_processes_than_conversations(
     monkeypatch.setattr(sft, "join", lambda device: replace(ALONE, count=4))
     with pytest.raises(UsageError, match="4 processes are too many for prompts = 3"):
         ran(CONFIG, root, tmp_path, tiny_vlm_folder, [])
+
+
+def test_curves_that_find_no_room_say_so(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text('{"step": 1, "total": 1.0}\n')
+    with pytest.raises(DataError, match=r"curves\.png cannot be written: No such file"):
+        plots.curves(tmp_path / "log", tmp_path / "gone" / "curves.png")
 
 
 def test_our_recipe_and_what_changes_it() -> None:
