@@ -42,7 +42,12 @@ def table_of(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
     first = runs[0]
     name = request.data
     paper = figures_of(name, _comparable(request, runs))
-    note = another_split(name, request.root, request.part, len(first.rounds.rows), request.partial)
+    there = np.unique(
+        np.concatenate([first.data.rows(request.part, e) for e in first.asked.labels])
+    )
+    note = another_split(name, request.root, request.part, len(there), request.partial)
+    if not note and len(first.rounds.rows) < len(there):
+        note = f"only {len(first.rounds.rows)} of {len(there)} pictures were asked about alone"
     out = {
         "format": FORMAT,
         "data": name,

@@ -64,6 +64,9 @@ COLUMNS = {
     "ece": "calibration error",
     "os": "ordinality",
     "pair_accuracy": "pair accuracy",
+    "tau_2": "tau of 2",
+    "tau_4": "tau of 4",
+    "tau_8": "tau of 8",
     "pairs": "pairs within a photograph",
     "ridge_pairs": "pairs, ridge",
 }
