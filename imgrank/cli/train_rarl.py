@@ -40,8 +40,13 @@ STAGES = click.Choice(("both", "first", "second"))
 DATA = click.option("--data", metavar="NAME", help="Data set; see --list.")
 RECIPE = click.option("--recipe", metavar="FILE", help="Hyper-parameters.  [our own]")
 NAME = click.option("--name", help="Of the checkpoint.  [that of OUT]")
+# argparse of torchrun looks at every word, and takes --start for the beginning of one of its own.
 START = click.option(
-    "--start", metavar="CHECKPOINT", help="What train sft or rarl wrote, to go on from.  [BACKBONE]"
+    "--from",
+    "--start",
+    "start",
+    metavar="CHECKPOINT",
+    help="What train sft or rarl wrote, to go on from; under torchrun by --from alone.  [BACKBONE]",
 )
 ESTIMATE = click.option(
     "--estimate", is_flag=True, help="Print the memory and time that a GPU needs, train nothing."
@@ -69,7 +74,7 @@ def rarl(list_: bool, estimate: bool, **given: Any) -> int:
     The result in OUT is NAME, a checkpoint that --model rarl:OUT/NAME takes: factors (LoRA) on top
     of BACKBONE, which it needs beside it. The first stage rewards the value of single pictures, the
     second also the order of 2, 4 and 8; where all answers to a prompt are wrong, the truth may take
-    the place of the worst (Response Mutation). --start goes on from a checkpoint, such as one of
+    the place of the worst (Response Mutation). --from goes on from a checkpoint, such as one of
     `imgrank train sft`. Data with values of your own are --data csv --root FILE.csv.
 
     Fetch a model first: imgrank models pull qwen2.5-vl-3b (for research only; qwen2.5-vl-7b is the
@@ -99,7 +104,7 @@ def sft(list_: bool, estimate: bool, **given: Any) -> int:
 
     The same prompts and data as `imgrank train rarl`, of 1, 2, 4 and 8 pictures (--set
     sizes=[1,4]), with plain cross-entropy on the true answer. The result in OUT is NAME, a
-    checkpoint that --model rarl:OUT/NAME takes, and `imgrank train rarl --start` too. Data with
+    checkpoint that --model rarl:OUT/NAME takes, and `imgrank train rarl --from` too. Data with
     values of your own are --data csv --root FILE.csv.
 
     Fetch a model first: imgrank models pull qwen2.5-vl-3b (for research only; qwen2.5-vl-7b is the

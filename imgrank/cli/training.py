@@ -95,7 +95,7 @@ def vision_language_of(name: str, settings: Settings) -> Path:
     if entry.kind == "backbone":
         what = "an OpenCLIP model"
     elif entry.kind == "rarl":
-        what = f"a checkpoint on {entry.backbone}: name that here, and the checkpoint by --start"
+        what = f"a checkpoint on {entry.backbone}: name that here, and the checkpoint by --from"
     raise UsageError(
         f"--backbone {name}: that is {what}, no Qwen2.5-VL. `imgrank models pull qwen2.5-vl-3b` "
         "fetches one; a folder of one that is here may be named, too."
@@ -109,10 +109,10 @@ def checkpoint_of(name: str, settings: Settings) -> Path:
 
     entry = find(name.removeprefix("rarl:"), settings.models_dir)
     if entry.kind == "vlm":
-        raise UsageError(f"--start {name}: that is a model without a checkpoint: --backbone {name}")
+        raise UsageError(f"--from {name}: that is a model without a checkpoint: --backbone {name}")
     if entry.kind not in ("rarl", "damaged"):
         raise UsageError(
-            f"--start {name}: that is of kind {entry.kind}; to start from are checkpoints of "
+            f"--from {name}: that is of kind {entry.kind}; to start from are checkpoints of "
             "`imgrank train sft` and `imgrank train rarl`."
         )
     return entry.folder
