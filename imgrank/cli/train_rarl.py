@@ -63,9 +63,7 @@ def _run_options(*own: Callable[[Any], Any]) -> Callable[[Any], Any]:
 @RECIPE
 @NAME
 @_run_options(
-    click.option(
-        "--stages", type=STAGES, default="both", show_default=True, help="Which to train."
-    ),
+    click.option("--stages", type=STAGES, help="Which to train.  [both]"),
     click.option("--steps", type=click.IntRange(1), help="Of each stage.  [the recipe's]"),
 )
 def rarl(list_: bool, estimate: bool, **given: Any) -> int:
