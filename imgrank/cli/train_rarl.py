@@ -81,7 +81,8 @@ def rarl(list_: bool, estimate: bool, **given: Any) -> int:
     second.mutation=0 leaves the mutation out. Needs the extra "rarl".
 
     Several processes: torchrun --nproc_per_node 2 -m imgrank train rarl ...; on a machine without
-    GPUs put ACCELERATE_USE_CPU=true before it.
+    GPUs put ACCELERATE_USE_CPU=true before it. torchrun lets no step end at Ctrl-C: the same line
+    then goes on from the last saved state (--set save_every=10, in steps).
     """
     from imgrank.train import rarl_recipe
 
@@ -110,7 +111,8 @@ def sft(list_: bool, estimate: bool, **given: Any) -> int:
     all weights. Needs the extra "rarl".
 
     Several processes: torchrun --nproc_per_node 2 -m imgrank train sft ...; on a machine without
-    GPUs put ACCELERATE_USE_CPU=true before it.
+    GPUs put ACCELERATE_USE_CPU=true before it. torchrun lets no step end at Ctrl-C: the same line
+    then goes on from the last saved state (--set save_every=10, in steps).
     """
     from imgrank.train import sft_recipe
 
