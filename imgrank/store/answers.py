@@ -1,6 +1,6 @@
 """Answers of language models, which cost time and often money: kept until they are cleared.
 
-kind       what was wanted of it: "rephrased", "verdict", "window" (values of pictures seen together)
+kind       what was wanted of it: "rephrased", "verdict", "window" (pictures seen together)
 source     who answered: model and address
 question   all that the answer depends on, as JSON that a person can read
 """

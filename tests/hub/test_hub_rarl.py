@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from model_folders import Run, runner
+from model_folders import Run
 from server import StandIn
 from small_vlm import PLACE, TERMS, repository
 
@@ -21,21 +21,11 @@ from imgrank.models.plan import plan
 from imgrank.models.pull import pull
 from imgrank.models.registry import find
 from imgrank.models.vlm_spec import read_vlm
-from imgrank.settings import Settings, load_settings
+from imgrank.settings import Settings
 
 pytest.importorskip("transformers", reason="needs imgrank[rarl]")
 
 from vlm_checkpoints import AGE, random_rarl
-
-
-@pytest.fixture
-def run(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(monkeypatch)
-
-
-@pytest.fixture
-def settings() -> Settings:
-    return load_settings()
 
 
 @pytest.fixture(scope="session")

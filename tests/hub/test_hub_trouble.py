@@ -91,6 +91,7 @@ def test_content_that_is_announced_shorter_than_it_is(small: StandIn, settings: 
     refused(settings, "arrived cut short", lambda: pull(found, settings))
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("part", "method"), [("/api/models", "GET"), (SAFE, "GET"), ("/resolve/", "HEAD")]
 )
@@ -319,6 +320,7 @@ def test_kill_9_in_the_middle_leaves_no_model_and_the_next_pull_finishes(
         "imgrank.json", CONFIG, SAFE, "origin.json"]  # fmt: skip
 
 
+@pytest.mark.usefixtures("impatient")
 def test_two_pulls_of_one_name_at_once(small: StandIn, settings: Settings) -> None:
     found = plan(WISH, settings)
     small.fail(SAFE, "stall", method="GET", times=1, at=1000)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from model_folders import Run, rows, runner
+from model_folders import Run, rows
 from server import StandIn, sha256
 from small_vlm import PLACE, repository
 
@@ -19,23 +19,13 @@ from imgrank.models.plan import plan
 from imgrank.models.pull import pull
 from imgrank.models.registry import Listed, find
 from imgrank.models.vlm_spec import read_vlm
-from imgrank.settings import Settings, load_settings
+from imgrank.settings import Settings
 
 pytest.importorskip("transformers", reason="needs imgrank[rarl]")
 
 from vlm_checkpoints import random_rarl
 
 INDEX = "model.safetensors.index.json"
-
-
-@pytest.fixture
-def run(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(monkeypatch)
-
-
-@pytest.fixture
-def settings() -> Settings:
-    return load_settings()
 
 
 @pytest.fixture(scope="session")
