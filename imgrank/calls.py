@@ -11,8 +11,6 @@ from imgrank.images import ImageFile, Skip
 from imgrank.images.scan import scan
 from imgrank.pipeline import Progress
 from imgrank.rankers.base import FeatureSource, Job, Ranker
-from imgrank.rankers.rarl import RARLRanker
-from imgrank.rankers.source import BackboneSource
 from imgrank.results.ranking import Column
 from imgrank.saying import announced
 from imgrank.settings import Settings
@@ -89,5 +87,5 @@ def say(options: Options, jobs: Sequence[Job]) -> None:
 
 def say_device(options: Options, model: FeatureSource | Ranker) -> None:
     """Where the model ran and why; nothing if none was loaded."""
-    if isinstance(model, BackboneSource | RARLRanker) and model.device_note:
-        options.notify(f"ran on {model.device_note}")
+    if note := getattr(model, "device_note", ""):
+        options.notify(f"ran on {note}")

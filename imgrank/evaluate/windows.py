@@ -17,7 +17,7 @@ from imgrank.evaluate.grouped import Read, read
 from imgrank.images import ImageFile, Skip
 from imgrank.listwise.asking import Asker
 from imgrank.listwise.ordering import readable
-from imgrank.listwise.patience import SHORT, Agree, Patience, spelled
+from imgrank.listwise.patience import SHORT, Agree, Patience, consent, spelled
 from imgrank.opening import open_store
 from imgrank.pipeline import Progress, default_threads
 from imgrank.rankers.base import Job, SetRanker
@@ -50,15 +50,6 @@ class Told:
     skips: Sequence[Skip] = ()
     computed: int = 0
     known: int = 0
-
-
-@dataclass(slots=True)
-class _Agreed(Patience):
-    """All that is asked was told of already, see `_consent`."""
-
-    def ask(self, seconds: float | None, size: int, where: str) -> None:
-        if not self._agreed:
-            self._agreed, self._started = True, self.clock()
 
 
 def by_windows(job: Job) -> bool:
@@ -99,7 +90,7 @@ def _ask(wanted: Mapping[int, tuple[Job, Sequence[Window]]], asking: Asking, sto
         for number, (_, windows) in wanted.items()
     }
     count = sum(map(len, there.values()))
-    patience = _Agreed(len(known), count, asking.notify, asking.progress, slow=True)
+    patience = Patience(len(known), count, asking.notify, asking.progress, agreed=True)
     askers = {n: Asker(job, store, contents, patience, threads) for n, (job, _) in wanted.items()}
     keyed = {n: [tuple(known[p] for p in w) for w in windows] for n, windows in there.items()}
     missing = {n: asker.unknown(keyed[n]) for n, asker in askers.items()}
@@ -132,14 +123,8 @@ def _consent(
     counts = ", ".join(f"{sizes[size]} of {size}" for size in sorted(sizes))
     where = next(iter(askers.values())).ranker.place
     forecast = f"windows to ask about, by pictures: {counts}; {spelled(total)} on {where}"
-    if asking.slow is False:
-        raise UsageError(
-            f"{forecast}; --yes goes on. Every answer is kept, so that it can be interrupted and "
-            "gone on with; fewer --groups, --alone, --sizes, a GPU or a smaller model take less."
-        )
-    if asking.slow is not True and not asking.slow(forecast):
-        raise UsageError("nothing was asked; what is known already is kept.")
-    asking.notify(f"  {forecast}; every answer is kept")
+    less = "fewer --groups, --alone, --sizes, a GPU or a smaller model"
+    consent(forecast, asking.slow, asking.notify, less)
 
 
 def _read(text: str, window: Sequence[bytes]) -> Read:

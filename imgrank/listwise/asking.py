@@ -23,6 +23,7 @@ from imgrank.images.reading import Unreadable, read_file
 from imgrank.listwise.parsing import parse
 from imgrank.listwise.patience import Patience
 from imgrank.rankers.base import Job, SetRanker
+from imgrank.store.digest import digest_bytes
 
 if TYPE_CHECKING:
     from imgrank.store.store import Store
@@ -57,7 +58,7 @@ class Asker:
     def calls(self, windows: Sequence[Sequence[bytes]]) -> list[dict[bytes, float]]:
         """What each window's pictures are worth; those that the answer leaves out are not in it.
 
-        Raises NothingReadable if a picture has become unreadable meanwhile.
+        Raises NothingReadable if a picture has changed or become unreadable meanwhile.
         """
         shown = [tuple(sorted(window)) for window in windows]
         self._answer(list(dict.fromkeys(shown)))
@@ -100,8 +101,8 @@ class Asker:
                 self.patience.at(len(some))
         except Unreadable as error:
             raise NothingReadable(
-                f"a picture that was just looked at cannot be read any more ({error}). Sort again; "
-                "windows that were answered are kept."
+                f"a picture is not as it was when this began ({error}). Begin again; windows that "
+                "were answered are kept."
             ) from error
 
     def _decoded(
@@ -124,7 +125,12 @@ class Asker:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _prepare(self, content: bytes) -> Any:
-        return self.ranker.source.prepare(read_file(self.paths[content]))
+        """Runs in a worker thread. Hours may have passed since the picture was looked at."""
+        path = self.paths[content]
+        data = read_file(path)
+        if digest_bytes(data) != content:
+            raise Unreadable(f"{path} is another picture by now")
+        return self.ranker.source.prepare(data)
 
     def _question(self, window: Window) -> str:
         pictures = [content.hex() for content in window]

@@ -122,7 +122,10 @@ def _ordered(
         calls += again([[i] for i in sorted(set().union(*lacking).difference(*calls))])
     values = fit(calls, count)
     order = [i for i in order_of(values) if math.isfinite(values[i])]
-    values = fit([*calls, *ask(second_round(order, size))], count)
+    second = second_round(order, size)
+    if len(first) > 1 and 1 < len(order) <= size:  # nothing else ties what the first round parted
+        second = [tuple(order)]
+    values = fit([*calls, *ask(second)], count)
     return dict(zip(contents, map(float, values), strict=True))
 
 

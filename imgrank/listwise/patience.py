@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from imgrank.errors import UsageError
 from imgrank.pipeline import Progress
 
-__all__ = ["SHORT", "Patience", "spelled"]
+__all__ = ["SHORT", "Agree", "Patience", "consent", "spelled"]
 
 SHORT = 60.0  # seconds that nobody is asked about
 AGAIN = 600.0  # seconds after which the time left is told once more
@@ -29,7 +29,7 @@ class Patience:
 
     pictures: of the order.   planned: windows in all; rises by those that are asked again.
     slow: whether work of more than a minute is welcome; a function is asked with the forecast.
-    clock: seconds.
+    agreed: whether somebody was told already, and wants it.   clock: seconds.
     """
 
     pictures: int
@@ -37,12 +37,12 @@ class Patience:
     notify: Callable[[str], None]
     progress: Progress | None = None
     slow: bool | Agree = False
+    agreed: bool = False
     clock: Callable[[], float] = time.monotonic
     done: int = 0
     _asked: int = 0
     _shown: int = 0
-    _agreed: bool = False
-    _started: float = field(default=0.0)
+    _started: float | None = field(default=None)
     _told: float = field(default=-math.inf)
 
     def ask(self, seconds: float | None, size: int, where: str) -> None:
@@ -51,29 +51,18 @@ class Patience:
 
         seconds: of one window of `size` pictures, as forecast; None: it is fast.
         """
-        if self._agreed:
+        if self._started is not None:
             return
-        self._agreed = True
         left = max(1, self.planned - self.done)
-        if seconds is not None and left * seconds > SHORT:
-            self._consent(left, seconds, size, where)
+        if not self.agreed and seconds is not None and left * seconds > SHORT:
+            windows = "1 window" if left == 1 else f"{left} windows"
+            forecast = (
+                f"about {windows} of {size} pictures, {spelled(seconds)} a window on {where}, "
+                f"{spelled(left * seconds)} in all"
+            )
+            consent(forecast, self.slow, self.notify, "a GPU, fewer pictures or a smaller model")
         self._started = self.clock()
         self.at(0)
-
-    def _consent(self, left: int, seconds: float, size: int, where: str) -> None:
-        windows = "1 window" if left == 1 else f"{left} windows"
-        forecast = (
-            f"about {windows} of {size} pictures, {spelled(seconds)} a window on {where}, "
-            f"{spelled(left * seconds)} in all"
-        )
-        if self.slow is False:
-            raise UsageError(
-                f"{forecast}; --yes goes on. Every answer is kept, so that it can be interrupted "
-                "and gone on with; a GPU, fewer pictures or a smaller model take less."
-            )
-        if self.slow is not True and not self.slow(forecast):
-            raise UsageError("nothing was asked; what is known already is kept.")
-        self.notify(f"  {forecast}; every answer is kept")
 
     def at(self, windows: int, asked: bool = True) -> None:
         """So many more windows are answered.   asked: by the model just now, not known before."""
@@ -84,12 +73,27 @@ class Patience:
             self._shown = max(self._shown, self.done * self.pictures // max(1, self.planned))
             self.progress(self._shown, self.pictures)
         now, left = self.clock(), self.planned - self.done
-        if not (asked and self._asked and left > 0):
+        if self._started is None or not (asked and self._asked and left > 0):
             return
         seconds = left * (now - self._started) / self._asked
         if seconds >= SHORT and now - self._told >= AGAIN:
             self._told = now
             self.notify(f"  {left} windows to go, {spelled(seconds)} left")
+
+
+def consent(forecast: str, slow: bool | Agree, notify: Callable[[str], None], less: str) -> None:
+    """Of work that takes more than a minute. Raises UsageError if nobody wants it.
+
+    slow: as of `Patience`.   less: what takes less, as the subject of a sentence.
+    """
+    if slow is False:
+        raise UsageError(
+            f"{forecast}; --yes goes on. Every answer is kept, so that it can be interrupted and "
+            f"gone on with; {less} take less."
+        )
+    if slow is not True and not slow(forecast):
+        raise UsageError("nothing was asked; what is known already is kept.")
+    notify(f"  {forecast}; every answer is kept")
 
 
 def spelled(seconds: float) -> str:

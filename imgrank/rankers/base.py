@@ -146,9 +146,21 @@ class SetRanker(Ranker, Protocol):
     window: int
     """Pictures that the model can be shown at once."""
 
+    def heard(self, query: Query) -> Query:
+        """The query with its number, if it has one, in the unit in which the model answers.
+
+        Raises UsageError for a number in a unit that the model does not give.
+        """
+        ...
+
     @property
     def batch(self) -> int:
         """Windows that it had best be asked about at once on its device, once that is known."""
+        ...
+
+    @property
+    def device_note(self) -> str:
+        """Where the model ran, in which precision, and why; "" before it has run."""
         ...
 
     @property

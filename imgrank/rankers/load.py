@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
@@ -35,12 +35,11 @@ from imgrank.models.registry import (
 from imgrank.models.resting import backbone_by_digest, way_to
 from imgrank.models.spec import read_spec
 from imgrank.rankers.adapter import AdapterRanker
-from imgrank.rankers.base import Job, Ranker
+from imgrank.rankers.base import Job, Ranker, SetRanker
 from imgrank.rankers.l2rclip import L2RCLIPRanker
 from imgrank.rankers.linear import LinearRanker
 from imgrank.rankers.measured import HEADER, PIXELS
 from imgrank.rankers.prompts import PromptRanker
-from imgrank.rankers.rarl import RARLRanker
 from imgrank.rankers.source import BackboneSource, Overrides, View, backbone_source
 from imgrank.rankers.trained import refusal, trained_for
 from imgrank.settings import Settings, load_settings
@@ -88,10 +87,10 @@ def load_ranker(name: str, settings: Settings | None = None) -> Ranker:
         return _levels_of(entry, settings)
     if entry.kind == RETRIEVAL:
         return PromptRanker(_backbone_of(entry, settings), entry.folder)
-    if entry.kind == VLM:
-        return RARLRanker(entry.folder, None, settings.device, settings.precision)
-    if entry.kind == RARL:
-        backbone = _vlm_of(entry, settings)
+    if entry.kind in (RARL, VLM):
+        from imgrank.rankers.rarl import RARLRanker  # no other sort waits for what it needs
+
+        backbone = _vlm_of(entry, settings) if entry.kind == RARL else None
         return RARLRanker(entry.folder, backbone, settings.device, settings.precision)
     raise ModelUnavailable(f"'{name}' is of a kind this version cannot run: {entry.kind}.")
 
@@ -232,8 +231,8 @@ def _default_for(query: Query, settings: Settings) -> str:
 def _job(query: Query, ranker: Ranker) -> Job:
     if query.reference is not None and isinstance(ranker, PromptRanker):
         query = _without_reference(query)
-    elif isinstance(ranker, RARLRanker):
-        query = ranker.heard(query)
+    elif ranker.scope == "set":
+        query = cast(SetRanker, ranker).heard(query)
     answer = ranker.answer(query)
     if answer is None:
         raise UsageError(refusal(ranker.name, getattr(ranker, "tasks", {}), query))

@@ -122,7 +122,9 @@ class RARLRanker:
             base = identity(folder, self.spec.identity)
         self.max_new_tokens = int(model.get("max_new_tokens") or NEW_TOKENS)
         pixels = int(model.get("max_pixels") or MAX_PIXELS)
-        asked = "" if precision in ("auto", "float32") else f".{precision}"
+        # What a window takes minutes for counts on any device if its precision is left to it
+        # ("auto": bfloat16 on CUDA, else float32); any that is asked for is kept apart.
+        asked = "" if precision == "auto" else f".{precision}"
         self.identity = f"{base}.{DECODE_VERSION}{asked}"
         self.source = PictureSource(self.identity, pixels)
         self._model: VisionLanguage | None = None

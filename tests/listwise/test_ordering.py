@@ -122,6 +122,25 @@ def test_an_answer_without_any_value_is_asked_again_in_halves(tmp_path: Path, st
     assert order(table) == ["002.png", "004.png", "000.png", "003.png", "001.png"]
 
 
+def test_what_the_first_windows_parted_is_tied_however_little_is_left(
+    tmp_path: Path, store: Store
+) -> None:
+    """Nine pictures are two windows; one has no value, so that one more window holds the rest."""
+    values = [0, 10, 20, 30, 40, 50, 60, 70, 80]
+    names = [path.name for path in pictures(tmp_path / "photos", values)]
+
+    def script(shown: list[int]) -> str:
+        found = {n: v / 2 + offset(shown) for n, v in enumerate(shown, 1) if v != 40}
+        return written(found)
+
+    fake = Fake(script)
+    table = score_set(files(tmp_path / "photos"), job(fake), store)
+    assert sorted(fake.seen[-1]) == [value for value in values if value != 40]
+    found = scores(table)
+    assert found.pop(names[4]) is None
+    assert sorted(found, key=lambda name: found[name] or 0) == [*names[:4], *names[5:]]
+
+
 def test_a_model_that_never_answers_is_not_asked_on(tmp_path: Path, store: Store) -> None:
     pictures(tmp_path / "photos", TWENTY)
     said: list[str] = []
@@ -252,8 +271,27 @@ def test_a_picture_that_goes_away_meanwhile(tmp_path: Path, store: Store) -> Non
             path.unlink()
         return off(shown)
 
-    with pytest.raises(NothingReadable, match=r"cannot be read any more .*are kept"):
+    with pytest.raises(NothingReadable, match=r"not as it was when this began .*are kept"):
         score_set(files(photos), job(Fake(script)), store)
+
+
+def test_a_picture_that_becomes_another_meanwhile(tmp_path: Path, store: Store) -> None:
+    """What is said of the new one must not be kept as said of the old one."""
+    photos = tmp_path / "photos"
+    pictures(photos, TWENTY)
+    windows: list[list[int]] = []
+
+    def script(shown: list[int]) -> str:
+        windows.append(shown)
+        for path in photos.glob("*.png"):
+            path.write_bytes((photos / "000.png").read_bytes())
+        return off(shown)
+
+    with pytest.raises(NothingReadable, match="is another picture by now"):
+        score_set(files(photos), job(Fake(script)), store)
+    table = score_set(files(photos), job(Fake(script)), store)
+    assert set(scores(table).values()) == {0.0 / 2 + offset([0])}
+    assert windows[-1] == [0]  # twenty copies of one picture
 
 
 def test_progress_is_told_in_pictures(tmp_path: Path, store: Store) -> None:
