@@ -19,7 +19,16 @@ from imgrank.models.hub import Repository, fetch
 from imgrank.models.registry import Listed
 from imgrank.models.spec import CONFIG
 from imgrank.models.terms import TERMS
-from imgrank.models.vlm_spec import INDEX, MODEL_TYPE, PROCESSOR, WEIGHTS
+from imgrank.models.vlm_spec import (
+    INDEX,
+    MODEL_TYPE,
+    PROCESSOR,
+    TELLING,
+    WEIGHTS,
+    unusable,
+    weight_names,
+    without,
+)
 from imgrank.models.vlm_spec import TOKENIZER as VLM_TOKENIZER
 from imgrank.models.wish import TOKENIZER, Wish
 
@@ -97,17 +106,19 @@ def vlm_files(repository: Repository) -> tuple[str, ...]:
         "video_preprocessor_config.json",
     )
     small = tuple(name for name in (*TERMS, checkpoint.CONFIG, *beside) if name in names)
+    telling = (name for name in TELLING if name in names)
+    if lacks := without(
+        names, lambda: any(_read_small(repository, n).get("chat_template") for n in telling)
+    ):
+        raise ModelUnavailable(f"{repository.name} {lacks}. Nothing was fetched.")
     if WEIGHTS in names:
         return (*small, WEIGHTS)
-    shards = _read_small(repository, INDEX).get("weight_map")
-    if not isinstance(shards, dict) or not shards:
-        raise ModelUnavailable(f"{INDEX} of {repository.name} names no files of weights.")
-    weights = sorted({str(name) for name in shards.values()})
-    if odd := [n for n in weights if Path(n).name != n or not n.endswith(".safetensors")]:
+    try:
+        weights = weight_names(_read_small(repository, INDEX))
+    except ValueError as error:
         raise ModelUnavailable(
-            f"{INDEX} of {repository.name} names {odd[0]!r}, which is no safetensors file beside "
-            "it. It is not fetched."
-        )
+            f"{INDEX} of {repository.name} {error}. Nothing was fetched."
+        ) from error
     if gone := [name for name in weights if name not in names]:
         raise ModelUnavailable(
             f"{repository.name} lacks {len(gone)} of the {len(weights)} files of weights that its "
@@ -117,11 +128,8 @@ def vlm_files(repository: Repository) -> tuple[str, ...]:
 
 
 def _check_vlm(config: dict[str, Any], repository: Repository) -> None:
-    if "quantization_config" in config:
-        raise ModelUnavailable(
-            f"{repository.name} holds a Qwen2.5-VL whose weights are quantized, which imgrank does "
-            "not load. Take the model that it was made from."
-        )
+    if why := unusable(config):
+        raise ModelUnavailable(f"{checkpoint.CONFIG} of {repository.name} {why}.")
     _need_transformers(repository.name)
 
 

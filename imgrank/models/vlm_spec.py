@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,18 @@ from typing import Any
 from imgrank.errors import CheckpointError
 from imgrank.models.digests import file_sha256, known_sha256
 
-__all__ = ["MODEL_TYPE", "PROMPTING", "VlmSpec", "is_vlm", "needed_files", "read_vlm"]
+__all__ = [
+    "MODEL_TYPE",
+    "PROMPTING",
+    "TELLING",
+    "VlmSpec",
+    "is_vlm",
+    "needed_files",
+    "read_vlm",
+    "unusable",
+    "weight_names",
+    "without",
+]
 
 MODEL_TYPE = "qwen2_5_vl"
 PROMPTING = 1
@@ -40,10 +51,10 @@ TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
     *("special_tokens_map.json", "added_tokens.json"),
 )
-PROCESSOR = (
-    *("processor_config.json", "preprocessor_config.json"),
-    *("chat_template.jinja", "chat_template.json"),
-)
+TEMPLATES = ("chat_template.jinja", "chat_template.json")
+PROCESSOR = ("processor_config.json", "preprocessor_config.json", *TEMPLATES)
+TELLING = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+"""Files whose `chat_template` may stand for one of `TEMPLATES`."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 LARGEST_HEADER = 100_000_000  # bytes; what safetensors itself accepts
 
@@ -121,6 +132,52 @@ def needed_files(folder: Path) -> list[Path]:
     return [path for path in [*own, *_beside(folder)] if path.is_file()]
 
 
+# ---- of a folder or a repository: why it is of no use, as the end of a sentence ------------------
+
+
+def unusable(config: Mapping[str, Any]) -> str:
+    """Of the config of a Qwen2.5-VL; "" if it can be used."""
+    if not isinstance(config.get("vision_config"), dict):
+        return "has no `vision_config`: the model could not see"
+    if "quantization_config" in config:
+        return (
+            "is of quantised weights, which imgrank neither trains nor merges anything into: take "
+            "the model that they were made from"
+        )
+    return ""
+
+
+def weight_names(index: Mapping[str, Any]) -> list[str]:
+    """The files of weights that an index names, by name. Raises ValueError."""
+    files = index.get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise ValueError("names no files of weights")
+    names = sorted({str(name) for name in files.values()})
+    if odd := [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]:
+        raise ValueError(f"names {odd[0]!r}, which is no safetensors file beside it")
+    return names
+
+
+def without(names: Collection[str], templated: Callable[[], bool]) -> str:
+    """What files of these names lack of a tokenizer and a processor; "" if nothing.
+
+    templated: whether one of `TELLING` holds the chat's template; asked if no file of it is there.
+    """
+    there = set(names)
+    if "tokenizer.json" not in there and not {"vocab.json", "merges.txt"} <= there:
+        return "has no tokenizer (tokenizer.json)"
+    if "tokenizer_config.json" not in there:
+        return "does not say where a text ends (tokenizer_config.json)"
+    if there.isdisjoint({"processor_config.json", "preprocessor_config.json"}):
+        return "does not say how pictures are scaled (preprocessor_config.json)"
+    if there.isdisjoint(TEMPLATES) and not templated():
+        return "has no template of a chat (chat_template.json)"
+    return ""
+
+
+# ---- of a folder ---------------------------------------------------------------------------------
+
+
 def _config(folder: Path) -> Mapping[str, Any]:
     config = _read_json(folder / CONFIG)
     if "format" in config or config.get("model_type") != MODEL_TYPE:
@@ -129,15 +186,8 @@ def _config(folder: Path) -> Mapping[str, Any]:
             f"{folder} holds no Qwen2.5-VL: `model_type` of its {CONFIG} is {found!r}, not "
             f"{MODEL_TYPE!r}. Use another folder."
         )
-    if not isinstance(config.get("vision_config"), dict):
-        raise CheckpointError(
-            f"{folder / CONFIG} has no `vision_config`: the model could not see. Fetch it again."
-        )
-    if "quantization_config" in config:
-        raise CheckpointError(
-            f"{folder} holds quantised weights, which imgrank neither trains nor merges anything "
-            "into. Use the model that they were made from."
-        )
+    if why := unusable(config):
+        raise CheckpointError(f"{folder / CONFIG} {why}.")
     return config
 
 
@@ -147,15 +197,10 @@ def _weights(folder: Path) -> tuple[Path, ...]:
         return (folder / WEIGHTS,)
     if not (folder / INDEX).is_file():
         raise _no_weights(folder)
-    files = _read_json(folder / INDEX).get("weight_map")
-    if not isinstance(files, dict) or not files:
-        raise CheckpointError(f"{folder / INDEX} names no files. Fetch the model again.")
-    names = sorted({str(name) for name in files.values()})
-    if odd := [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]:
-        raise CheckpointError(
-            f"{folder / INDEX} names {odd[0]!r}, which is no safetensors file of this folder. "
-            "Use another folder."
-        )
+    try:
+        names = weight_names(_read_json(folder / INDEX))
+    except ValueError as error:
+        raise CheckpointError(f"{folder / INDEX} {error}. Use another folder.") from error
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise CheckpointError(
             f"{folder} lacks {len(missing)} of its {len(names)} files of weights: "
@@ -179,31 +224,11 @@ def _no_weights(folder: Path) -> CheckpointError:
 def _beside(folder: Path) -> list[Path]:
     """Files of the tokenizer and the processor."""
     there = [folder / name for name in (*TOKENIZER, *PROCESSOR) if (folder / name).is_file()]
-    names = {path.name for path in there}
-    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
-        raise CheckpointError(f"{folder} has no tokenizer (tokenizer.json). Fetch the model again.")
-    if "tokenizer_config.json" not in names:
-        raise CheckpointError(
-            f"{folder} does not say where a text ends (tokenizer_config.json). Fetch the model "
-            "again."
-        )
-    if names.isdisjoint({"processor_config.json", "preprocessor_config.json"}):
-        raise CheckpointError(
-            f"{folder} does not say how pictures are scaled (preprocessor_config.json). Fetch the "
-            "model again."
-        )
-    if names.isdisjoint({"chat_template.jinja", "chat_template.json"}) and not _told(folder):
-        raise CheckpointError(
-            f"{folder} has no template of a chat (chat_template.json). Fetch the model again."
-        )
+    names = [path.name for path in there]
+    telling = (folder / name for name in TELLING if name in names)
+    if lacks := without(names, lambda: any(_read_json(p).get("chat_template") for p in telling)):
+        raise CheckpointError(f"{folder} {lacks}. Fetch the model again.")
     return there
-
-
-def _told(folder: Path) -> bool:
-    """Whether the tokenizer's or processor's config holds the chat's template."""
-    names = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
-    there = (folder / name for name in names if (folder / name).is_file())
-    return any(_read_json(path).get("chat_template") for path in there)
 
 
 def _parameters(path: Path) -> int:

@@ -18,7 +18,7 @@ from imgrank.models import digests, hub_parts, registry
 from imgrank.models.plan import plan
 from imgrank.models.pull import pull
 from imgrank.models.registry import Listed, find
-from imgrank.models.vlm_spec import read_vlm
+from imgrank.models.vlm_spec import TELLING, read_vlm
 from imgrank.settings import Settings
 
 pytest.importorskip("transformers", reason="needs imgrank[rarl]")
@@ -197,15 +197,9 @@ def test_an_interrupted_pull_goes_on_with_the_file_where_it_stopped(
             b"{",
             "cannot load the processor .*the same pull then needs no download",
         ),
-        ("tokenizer.json", None, "weights cannot be used: .*has no tokenizer"),
         ("config.json", b'{"model_type": "llama"}', "type 'llama'. Of those imgrank uses Qwen2.5"),
         ("config.json", b'{"model_type": "qwen2_vl"}', "of type 'qwen2_vl'. Of those imgrank"),
         ("config.json", b'{"model_type": "qwen3_vl"}', "of type 'qwen3_vl'. Of those imgrank"),
-        (
-            "config.json",
-            b'{"model_type": "qwen2_5_vl", "quantization_config": {"bits": 4}}',
-            "are quantized, which imgrank does not load",
-        ),
     ],
 )
 def test_what_cannot_be_used_becomes_no_model(
@@ -223,6 +217,36 @@ def test_what_cannot_be_used_becomes_no_model(
     with pytest.raises(ModelUnavailable, match=says):
         pull(plan(f"hf:{PLACE}", settings), settings)
     assert not (settings.models_dir / "seer").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "config.json",
+            b'{"model_type": "qwen2_5_vl", "vision_config": {}, "quantization_config": {}}',
+            "of quantised weights",
+        ),
+        ("config.json", b'{"model_type": "qwen2_5_vl"}', "the model could not see"),
+        ("tokenizer.json", None, "has no tokenizer"),
+        ("tokenizer_config.json", None, "does not say where a text ends"),
+        ("processor_config.json", None, "does not say how pictures are scaled"),
+        ("chat_template.jinja", None, "has no template of a chat"),
+    ],
+)
+def test_what_cannot_be_used_is_seen_before_anything_large_is_fetched(
+    hub: StandIn,
+    settings: Settings,
+    files: Mapping[str, bytes],
+    name: str,
+    content: bytes | None,
+    says: str,
+) -> None:
+    changed = {key: value for key, value in files.items() if key != name}
+    hub.add(PLACE, changed if content is None else {**changed, name: content})
+    with pytest.raises(ModelUnavailable, match=says):
+        plan(f"hf:{PLACE}", settings)
+    assert fetched(hub) <= {*TELLING, "config.json"}
 
 
 def test_another_file_than_its_index_says_is_told(

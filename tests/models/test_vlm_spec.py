@@ -125,7 +125,7 @@ def test_pickled_weights_are_not_read(copied: Path) -> None:
 def test_an_index_names_safetensors_of_its_own_folder_only(copied: Path, name: str) -> None:
     (copied.parent / "outside.safetensors").write_bytes(b"")
     change(copied / "model.safetensors.index.json", weight_map={"lm_head.weight": name})
-    with pytest.raises(CheckpointError, match="no safetensors file of this folder"):
+    with pytest.raises(CheckpointError, match="no safetensors file beside it"):
         read_vlm(copied)
 
 
