@@ -15,16 +15,17 @@ weights once and waiting for each operation to be started; then, in lots of `at_
 start of the stage if `kl` is not 0, one by the policy, and the way back. The vision tower does not
 learn: it has no way back. Lots of different prompts are padded; that is not counted.
 
-What follows for `recipes/rarl.toml` (at_once 4, generate_at_once 16, checkpointing, 200,704 pixels,
-512 tokens) and 24 GB:
-* 3B with LoRA fits: 20 GB; without checkpointing it would be 88. Two thirds of the time go into
-  writing answers, and most of that into starting operations, so larger lots are what helps:
-  --stages first --set generate_at_once=64 needs 17 GB and half the time. The second stage has no
-  room for that, unless pictures are small (UTKFace's have 40,000 pixels: 20 GB).
+What follows for `recipes/rarl.toml` (at_once 4, generate_at_once 64 and then 16, checkpointing,
+200,704 pixels, 512 tokens) and 24 GB:
+* 3B with LoRA fits: 20 GB; without checkpointing it would be 88. Most of the time goes into writing
+  answers, and most of that into starting operations, so larger lots are what helps: the first
+  stage, with one picture a prompt, draws all 64 answers of a step together (17 GB, half the time of
+  lots of 16). The second has no room for that, since the vision tower sees 8 pictures of each
+  answer, unless they are small: UTKFace's of 40,000 pixels need 20 GB in lots of 64.
 * 7B with LoRA: 16.6 GB are weights, 1.3 LoRA, which leaves 4.6. Both stages fit with at_once 1,
   lots of 8 and pictures of half the size: 23 GB, with next to nothing to spare. With the recipe as
   it is they take 32: a GPU of 40 or 48 GB.
-* full fine-tuning of 3B takes 78 GB.
+* full fine-tuning of 3B takes 84 GB.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from imgrank.models.vlm_shape import Shape
-from imgrank.train.rarl_recipe import Config, Tuning
+from imgrank.train.rarl_recipe import Config, Stage, Tuning
 from imgrank.train.sft_recipe import Config as Supervised
 
 __all__ = ["RTX_4090", "Cost", "Gpu", "Part", "estimate", "lines"]
@@ -117,18 +118,20 @@ def estimate(config: Tuning, shape: Shape, gpu: Gpu = RTX_4090) -> Cost:
     number = 4 if config.precision == "float32" else 2
     always = _always(config, shape, number)
     if isinstance(config, Config):
-        stages = [(name, stage.steps, stage.sizes) for name, stage in config.chosen()]
+        stages = config.chosen()
     else:
         assert isinstance(config, Supervised)
-        stages = [(ONLY, config.steps, config.sizes)]
+        stages = ((ONLY, Stage(config.steps, config.sizes)),)
     parts = tuple(
         Part(
             name,
-            steps,
-            _memory(config, shape, number, max(sizes)),
-            _mean([_seconds(config, shape, number, gpu, n) for n in sizes]),
+            stage.steps,
+            _memory(config, shape, number, max(stage.sizes), _lot(config, stage)),
+            _mean(
+                [_seconds(config, shape, number, gpu, n, _lot(config, stage)) for n in stage.sizes]
+            ),
         )
-        for name, steps, sizes in stages
+        for name, stage in stages
     )
     return Cost(config, shape, gpu, always, parts)
 
@@ -177,7 +180,9 @@ def _advice(cost: Cost) -> list[str]:
     less = [] if config.checkpointing else ["checkpointing=true"]
     less += ["full=false"] if config.full else []
     less += ["at_once=1"] if config.at_once != 1 else []
-    if isinstance(config, Config) and config.generate_at_once != config.group:
+    if isinstance(config, Config) and any(
+        _lot(config, stage) > config.group for _, stage in config.chosen()
+    ):
         less.append(f"generate_at_once={config.group}")
     less.append(f"max_pixels={config.max_pixels // 2}")
     return ["less memory: " + " ".join(f"--set {each}" for each in less)]
@@ -192,13 +197,15 @@ def _always(config: Tuning, shape: Shape, number: int) -> dict[str, float]:
         trained = 16 * shape.lora(config.rank)
         return {"weights": number * shape.parameters, "LoRA and its optimiser": trained}
     found = {"weights": 4.0 * shape.parameters, "gradients and optimiser": 12.0 * shape.language}
+    if number == 2:  # autocast keeps them from the first use in a pass to its end
+        found["the weights in bfloat16"] = 2.0 * shape.language
     if isinstance(config, Config) and config.kl:
         found["the start of the stage"] = 4.0 * shape.parameters
     return found
 
 
-def _memory(config: Tuning, shape: Shape, number: int, pictures: int) -> dict[str, float]:
-    """Of prompts of so many pictures, with answers of max_new_tokens."""
+def _memory(config: Tuning, shape: Shape, number: int, pictures: int, lot: int) -> dict[str, float]:
+    """Of prompts of so many pictures, with answers of max_new_tokens. lot: drawn together."""
     tokens = shape.picture_tokens(config.max_pixels)
     prompt, answer = _prompt(pictures, tokens), config.max_new_tokens
     found = {}
@@ -207,10 +214,9 @@ def _memory(config: Tuning, shape: Shape, number: int, pictures: int) -> dict[st
     shown = config.prompts * patches * pixels  # the prompts of a step
     seeing = patches * (2 * pixels + number / 2 * SEEING * shape.v_width)
     if isinstance(config, Config):
-        rows = min(config.generate_at_once or config.prompts * config.group, _answers(config))
         reading = prompt * number / 2 * _passing(config, shape)
         cache = (prompt + answer) * shape.cached * number
-        found["drawing"] = shown + rows * (cache + max(seeing, reading))
+        found["drawing"] = shown + lot * (cache + max(seeing, reading))
     rows = min(config.at_once or _answers(config), _answers(config))
     kept = _kept(config, shape, number) * (prompt + answer)
     if config.checkpointing:  # a layer's input each, and one layer at a time
@@ -246,9 +252,9 @@ def _passing(config: Tuning, shape: Shape) -> float:
 
 
 def _seconds(
-    config: Tuning, shape: Shape, number: int, gpu: Gpu, pictures: int
+    config: Tuning, shape: Shape, number: int, gpu: Gpu, pictures: int, lot: int
 ) -> dict[str, float]:
-    """Of a step with prompts of so many pictures."""
+    """Of a step with prompts of so many pictures. lot: answers that are drawn together."""
     tokens = shape.picture_tokens(config.max_pixels)
     prompt = _prompt(pictures, tokens)
     answer = min(LONGEST * (THOUGHT + ITEM * pictures), config.max_new_tokens)
@@ -259,13 +265,12 @@ def _seconds(
     back = read * ((2 if config.full else 1) + (1 if config.checkpointing else 0))
     found = {}
     if isinstance(config, Config):
-        rows = min(config.generate_at_once or count, count)
         first = (see + shape.language_flops(prompt, prompt, 1)) * count / reached
-        cache = rows * (prompt + answer / 2) * shape.cached * number
+        cache = lot * (prompt + answer / 2) * shape.cached * number
         bytes_ = number * (shape.language - (0 if shape.tied else shape.embeddings // 2)) + cache
         each = OPERATIONS if config.full else WITH_LORA
         token = max(bytes_ / (gpu.reads * gpu.bandwidth), shape.layers * each * gpu.start)
-        found["drawing"] = first + ceil(count / rows) * answer * token
+        found["drawing"] = first + ceil(count / lot) * answer * token
         if config.kl:
             found["comparing"] = count * (see + read) / reached
     found["learning"] = count * (see + read + back) / reached
@@ -278,6 +283,14 @@ def _mean(each: list[dict[str, float]]) -> dict[str, float]:
 
 def _prompt(pictures: int, tokens: int) -> int:
     return TEXT + pictures * (LABEL + tokens)
+
+
+def _lot(config: Tuning, stage: Stage) -> int:
+    """Answers that are drawn together: whole groups, as `rarl.roll_out` takes them."""
+    if not isinstance(config, Config) or not stage.generate_at_once:
+        return _answers(config)
+    groups = max(1, stage.generate_at_once // config.group)
+    return min(groups * config.group, _answers(config))
 
 
 def _answers(config: Tuning) -> int:

@@ -31,6 +31,8 @@ __all__ += ["load_recipe", "override", "trained_on"]
 RECIPE = "rarl.toml"
 FIRST, SECOND = "first", "second"
 LARGEST = 8  # pictures of a prompt
+OF_BOTH = ("steps", "generate_at_once")  # what may be given for both stages together
+FROM_ZERO = ("alpha", "beta", "gamma", "mutation", "generate_at_once")  # of a stage
 T = TypeVar("T", bound="Tuning")
 
 
@@ -77,6 +79,8 @@ class Stage:
 
     alpha, beta, gamma: weights of the rewards R_reg, R_rank and R_fmt; beta = 0: no ranking reward.
     mutation: p of Response Mutation; 0: none.
+    generate_at_once: answers that are drawn together, whole groups; 0: all of a process. The more,
+    the faster, as memory allows: prompts of one picture leave room for more of them.
     """
 
     steps: int = 500
@@ -85,6 +89,7 @@ class Stage:
     beta: float = 0.0
     gamma: float = 0.5
     mutation: float = 0.0
+    generate_at_once: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,20 +100,19 @@ class Config(Tuning):
     first: Stage = field(default_factory=Stage)
     second: Stage = field(default_factory=lambda: Stage(sizes=(1, 2, 4, 8), beta=1.0, mutation=0.5))
     group: int = 8  # G, answers to a prompt
-    generate_at_once: int = 0  # answers that are drawn together, whole groups; 0: all of a process
-    temperature: float = 1.0  # of the answers
+    temperature: float = 1.0  # at which answers are drawn, and at which their tokens are scored
     scaled: bool = True  # advantages are divided by the group's standard deviation
     loss: Loss = "dapo"  # mean over all tokens; grpo: over each answer's, then over answers
     kl: float = 0.04  # coefficient of the divergence from the start of the stage; 0: none
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_bounds(self, ("temperature",), ("generate_at_once", "kl"))
+        check_bounds(self, ("temperature",), ("kl",))
         if self.group < 2:
             raise UsageError(f"group = {self.group}: fewer than 2 answers have no advantage.")
         for name, stage in ((FIRST, self.first), (SECOND, self.second)):
             check_types(stage, f"{name}.")
-            check_bounds(stage, ("steps",), ("alpha", "beta", "gamma", "mutation"), f"{name}.")
+            check_bounds(stage, ("steps",), FROM_ZERO, f"{name}.")
             if not stage.sizes or any(not 1 <= n <= LARGEST for n in stage.sizes):
                 raise UsageError(f"{name}.sizes = {list(stage.sizes)}: numbers from 1 to {LARGEST}")
             if stage.mutation > 1:
@@ -133,12 +137,14 @@ def load_recipe(path: str | Path = RECIPE) -> Config:
 def override(config: Config, values: Mapping[str, Any]) -> Config:
     """The recipe with other values of its fields, as TOML gives them; raises UsageError.
 
-    Tables replace single entries: {"second": {"mutation": 0}}. `steps` is that of both stages.
+    Tables replace single entries: {"second": {"mutation": 0}}. `steps` and `generate_at_once` are
+    those of both stages.
     """
     values = dict(values)
-    steps = values.pop("steps", None)
-    if steps is not None:
-        values = joined({stage: {"steps": steps} for stage in (FIRST, SECOND)}, values)
+    given = {name: values.pop(name, None) for name in OF_BOTH}
+    both = {name: value for name, value in given.items() if value is not None}
+    if both:
+        values = joined(dict.fromkeys((FIRST, SECOND), both), values)
     return retold(config, _made(joined(known_fields(config, values), values)), values, True)
 
 

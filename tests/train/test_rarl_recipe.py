@@ -14,28 +14,34 @@ from imgrank.train.recipe_file import UNKNOWN_LICENCE
 
 def test_our_recipe_has_the_values_of_the_specification() -> None:
     found = load_recipe()
-    assert found.first == Stage(500, (1,), alpha=1.0, beta=0.0, gamma=0.5, mutation=0.0)
-    assert found.second == Stage(500, (1, 2, 4, 8), alpha=1.0, beta=1.0, gamma=0.5, mutation=0.5)
+    # Lots are the whole step of 64 answers about one picture; of eight that is no longer possible.
+    assert found.first == Stage(500, (1,), 1.0, 0.0, 0.5, mutation=0.0, generate_at_once=64)
+    assert found.second == Stage(
+        500, (1, 2, 4, 8), 1.0, 1.0, 0.5, mutation=0.5, generate_at_once=16
+    )
     assert (found.group, found.prompts, found.temperature, found.kl) == (8, 8, 1.0, 0.04)
     assert (found.rank, found.lora_alpha, found.lr, found.clip) == (32, 64.0, 1e-5, 1.0)
     assert (found.loss, found.scaled, found.full) == ("dapo", True, False)
     assert [name for name, _ in found.chosen()] == ["first", "second"]
-    # What it says of memory changes no figure, and everything else is the default.
-    ours = {"at_once": 0, "generate_at_once": 0, "checkpointing": False}
-    assert replace(found, **ours) == Config()
+    # What it says of memory changes no expected figure, and everything else is the default.
+    ours = override(found, {"at_once": 0, "generate_at_once": 0, "checkpointing": False})
+    assert ours == Config()
 
 
 def test_single_entries_of_a_stage_are_replaced() -> None:
     values = {"second": {"mutation": 0, "sizes": [2, 4]}, "scaled": False, "loss": "grpo"}
     found = override(load_recipe(), values)
-    assert found.second == Stage(500, (2, 4), beta=1.0, mutation=0)
+    assert found.second == Stage(500, (2, 4), beta=1.0, mutation=0, generate_at_once=16)
     assert found.first == load_recipe().first
     assert (found.scaled, found.loss) == (False, "grpo")
 
 
-def test_steps_are_those_of_each_stage() -> None:
+def test_what_is_given_for_both_stages() -> None:
     found = override(load_recipe(), {"steps": 30, "second": {"steps": 70}})
     assert (found.first.steps, found.second.steps) == (30, 70)
+    found = override(load_recipe(), {"generate_at_once": 8, "first": {"generate_at_once": 32}})
+    assert (found.first.generate_at_once, found.second.generate_at_once) == (32, 8)
+    assert (found.first.steps, found.second.steps) == (500, 500)
 
 
 @pytest.mark.parametrize(("stages", "names"), [("first", ["first"]), ("second", ["second"])])
@@ -52,6 +58,7 @@ def test_one_stage_alone(stages: str, names: list[str]) -> None:
         ({"second": {"sizes": []}}, "second.sizes"),
         ({"second": {"mutation": 1.5}}, "second.mutation"),
         ({"first": {"steps": 0}}, "first.steps"),
+        ({"generate_at_once": -8}, "first.generate_at_once = -8 must be 0 or more"),
         ({"first": {"alpha": 0, "gamma": 0}}, "all weights of the rewards are 0"),
         ({"first": {"speed": 1}}, "no field speed"),
         ({"first": 3}, "first is a table"),
