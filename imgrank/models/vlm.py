@@ -158,32 +158,38 @@ class VisionLanguage:
         inputs: Mapping[str, Tensor],
         completions: Tensor,
         mask: Tensor,
+        temperature: float = 1.0,
         model: nn.Module | None = None,
     ) -> tuple[Tensor, Tensor]:
         """log p of each token of given answers, and the entropy of what was drawn from there.
 
         completions, mask: [B, T].   model: what to ask; None: `self.model`.
         Both [B, T], float32, natural logarithms, 0 where `mask` is False; of the distribution that
-        `generate` samples from at temperature 1. log p has a gradient unless that is off; entropy
-        has none. Without gradients, rows that do not fit into CUDA memory are computed in halves.
+        `generate` samples from at this temperature. log p has a gradient unless that is off,
+        entropy has none. Without gradients, rows that do not fit into CUDA memory are computed in halves.
         """
         asked = self.model if model is None else model
         mask = mask.bool()
 
         def run(rows: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
             index = torch.tensor(list(rows), device=completions.device)
-            part = self.take(inputs, rows)
-            logp, entropy = self._logprobs(asked, part, completions[index], mask[index])
+            part, own = self.take(inputs, rows), completions[index]
+            logp, entropy = self._logprobs(asked, part, own, mask[index], temperature)
             return list(zip(logp, entropy, strict=True))
 
         count = len(completions)
         if torch.is_grad_enabled():
-            return self._logprobs(asked, inputs, completions, mask)
+            return self._logprobs(asked, inputs, completions, mask, temperature)
         found, _ = halving(range(count), run, count)
         return torch.stack([logp for logp, _ in found]), torch.stack([each for _, each in found])
 
     def _logprobs(
-        self, model: Any, inputs: Mapping[str, Tensor], completions: Tensor, mask: Tensor
+        self,
+        model: Any,
+        inputs: Mapping[str, Tensor],
+        completions: Tensor,
+        mask: Tensor,
+        temperature: float,
     ) -> tuple[Tensor, Tensor]:
         start, count = inputs["input_ids"].shape[1], completions.shape[1]
         # The logits that foretell a token are those of the token before it.
@@ -191,10 +197,11 @@ class VisionLanguage:
         logits = model(
             **extended(inputs, completions, mask), logits_to_keep=before, use_cache=False
         ).logits  # [B, T, V]
+        about = (self.suppressed, temperature)
         parts = [
-            recomputed(_of_tokens, part, chosen, self.suppressed, use_reentrant=False)
+            recomputed(_of_tokens, part, chosen, *about, use_reentrant=False)
             if torch.is_grad_enabled()
-            else _of_tokens(part, chosen, self.suppressed)
+            else _of_tokens(part, chosen, *about)
             for part, chosen in zip(
                 torch.split(logits.flatten(0, 1), CHUNK),
                 torch.split(completions.flatten(), CHUNK),
@@ -231,9 +238,11 @@ def dtype_of(device: torch.device, precision: Precision) -> torch.dtype:
     return torch.float32
 
 
-def _of_tokens(logits: Tensor, ids: Tensor, suppressed: Tensor) -> tuple[Tensor, Tensor]:
+def _of_tokens(
+    logits: Tensor, ids: Tensor, suppressed: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
     """log p of one token and entropy, each [N], float32; logits [N, V], ids [N]."""
-    logits = logits.float().index_fill(-1, suppressed, float("-inf"))
+    logits = (logits.float() / temperature).index_fill(-1, suppressed, float("-inf"))
     total = logits.logsumexp(-1)
     logp = logits.gather(-1, ids[:, None])[:, 0] - total
     with torch.no_grad():

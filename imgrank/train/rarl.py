@@ -78,7 +78,7 @@ def roll_out(job: Job, learning: Learning) -> RollOut:
     prompts = draw(job.problem, stage.sizes, config.prompts, *key)[mine]
     asked, B = policy.ask(opened(job.problem, prompts, config.max_pixels)), len(prompts) * G
     answers: list[Tensor] = []
-    for rows in pieces(B, config.generate_at_once and max(1, config.generate_at_once // G) * G):
+    for rows in pieces(B, stage.generate_at_once and max(1, stage.generate_at_once // G) * G):
         seed = np.random.SeedSequence((*key, mine.start + rows[0] // G)).generate_state(1)
         own, longest = [b // G for b in rows], config.max_new_tokens
         answers += policy.answers(asked, own, longest, config.temperature, int(seed[0]))
@@ -108,15 +108,15 @@ def update(job: Job, rolled: RollOut, learning: Learning) -> dict[str, float]:
     total, traces = torch.zeros(1, device=answers.device), []
     for rows in pieces(len(A), config.at_once):
         own, prompts = policy.padded(list(answers[rows])), [b // config.group for b in rows]
-        mask = policy.mask(own)
-        ref = policy.reference(rolled.asked, prompts, own) if config.kl else None
-        log_p, entropy = policy.logprobs(rolled.asked, prompts, own)
+        mask, about = policy.mask(own), (rolled.asked, prompts, own, config.temperature)
+        ref = policy.reference(*about) if config.kl else None
+        log_p, entropy = policy.logprobs(*about)
         loss = token_loss(log_p, ref, A[rows], mask, kl=config.kl, loss=config.loss, of=of)
         around.require_number(loss, learning.step)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
         apart = torch.zeros_like(log_p) if ref is None else k3(log_p.detach(), ref)
-        traces.append(torch.stack([mask, apart, entropy]).sum(2).T)
+        traces.append(torch.stack([mask.float(), apart, entropy]).sum(2).T)
     gradient = learning.advance(processes)
     cells = metrics.cells(rolled.prompts, rolled.earned, rolled.swapped, torch.cat(traces))
     everyone = processes.gather(cells.to(answers.device), config.prompts)
@@ -137,8 +137,7 @@ def train(job: Job, stop: around.Stop) -> bool:
     while learning.step < steps and not processes.any(stop.asked):
         began = time.monotonic()
         with enough_memory(config):
-            rolled = roll_out(job, learning)
-            row = update(job, rolled, learning)
+            row = update(job, roll_out(job, learning), learning)
         learning.seconds = before + time.monotonic() - started
         if log is not None:
             log.write(metrics.row(learning.step, row, time.monotonic() - began))

@@ -25,6 +25,7 @@ from imgrank.models.checkpoint import read_config, save_checkpoint
 from imgrank.models.licence import research_only, restricted
 from imgrank.models.origin import read_origin
 from imgrank.models.rarl_checkpoint import FULL, LORA, RARL, load_factors, side_by_side
+from imgrank.models.terms import licence_said
 from imgrank.models.vlm_spec import VlmSpec, read_vlm
 from imgrank.train.keeping import duration
 from imgrank.train.processes import ALONE, Processes
@@ -223,10 +224,13 @@ def together(policy: Policy, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def licence_of(config: Tuning, backbone: VlmSpec) -> str:
     """Of the weights: the recipe's; where the model's own allows less, that is said first."""
     origin = read_origin(backbone.folder)
-    if origin is None or not restricted(origin.licence):
+    said = origin.licence if origin else ""
+    if said in ("", "other"):  # a copy, or one that the Hub has no name for: by its own files
+        said = licence_said(backbone.folder)
+    if not restricted(said):
         return config.licence
-    least = "research only" if research_only(origin.licence) else origin.licence
-    base = f"{backbone.name} ({origin.licence})"
+    least = "research only" if research_only(said) else said
+    base = f"{backbone.name} ({said})"
     return f"{least}; rests on {base} and on its data ({config.licence})"
 
 

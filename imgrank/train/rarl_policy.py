@@ -28,7 +28,7 @@ from imgrank.models.rarl_checkpoint import from_peft, full_tensors
 from imgrank.models.vlm import Conversation, VisionLanguage, dtype_of
 from imgrank.train.processes import ALONE, Processes
 from imgrank.train.rarl_recipe import Config, Tuning
-from imgrank.train.run import require_extras
+from imgrank.train.run import require_extras, require_number
 
 __all__ = [
     "TARGETS",
@@ -85,10 +85,12 @@ class Policy:
         of a full training what learns, with what went before, as precise as it is computed."""
         if self.full:
             kind = torch.bfloat16 if self._mixed else torch.float32
-            return full_tensors({name: p.to(kind) for name, p in self.trained().items()})
+            own = self.trained().items()  # one after another: a device may have no room for all
+            return full_tensors({name: p.detach().to("cpu", kind) for name, p in own})
         from peft import get_peft_model_state_dict
 
-        return from_peft(get_peft_model_state_dict(self._wrapped), self._scale)
+        state = get_peft_model_state_dict(self._wrapped, save_embedding_layers=False)
+        return from_peft(state, self._scale)
 
     def ask(self, conversations: Sequence[Conversation]) -> Inputs:
         """Conversations as the model reads them, a row each."""
@@ -127,23 +129,25 @@ class Policy:
         return self.vlm.mask(answers)
 
     def logprobs(
-        self, asked: Inputs, rows: Sequence[int], answers: Tensor
+        self, asked: Inputs, rows: Sequence[int], answers: Tensor, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """log p of each token of answers [B, T] to these rows, with gradient, and the entropy that
         it was drawn with, without; float32, 0 behind the end."""
         part = self.vlm.take(asked, rows)
         with self._precision():
-            return self.vlm.logprobs(part, answers, self.mask(answers))
+            return self.vlm.logprobs(part, answers, self.mask(answers), temperature)
 
     @torch.no_grad()
-    def reference(self, asked: Inputs, rows: Sequence[int], answers: Tensor) -> Tensor:
+    def reference(
+        self, asked: Inputs, rows: Sequence[int], answers: Tensor, temperature: float = 1.0
+    ) -> Tensor:
         """log p [B, T] by the start of the stage."""
         part, mask = self.vlm.take(asked, rows), self.mask(answers)
         with self._precision():
             if self._wrapped is None:
-                return self.vlm.logprobs(part, answers, mask, self._frozen)[0]
+                return self.vlm.logprobs(part, answers, mask, temperature, self._frozen)[0]
             with self._wrapped.disable_adapter():
-                return self.vlm.logprobs(part, answers, mask)[0]
+                return self.vlm.logprobs(part, answers, mask, temperature)[0]
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.vlm.device.type, torch.bfloat16, enabled=self._mixed)
@@ -164,14 +168,15 @@ class Learning:
 
     def advance(self, processes: Processes = ALONE) -> float:
         """A step by the gradients that are there, meaned over processes; their norm before it was
-        clipped. They are gone afterwards."""
+        clipped. They are gone afterwards. Raises CheckpointError if they are no numbers."""
         weights = list(self.policy.trained().values())
         processes.average_gradients(weights)
-        norm = float(nn.utils.clip_grad_norm_(weights, self.clip))
+        norm = nn.utils.clip_grad_norm_(weights, self.clip)
+        require_number(norm, self.step, "the gradient")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return norm
+        return float(norm)
 
     def state(self) -> dict[str, Any]:
         """Everything that a run needs to go on bit for bit; all else depends on (seed, step)."""

@@ -58,11 +58,11 @@ def silent(line: str) -> None:
     """The report of all processes but the first, and of trainings within another run."""
 
 
-def require_number(loss: Tensor, step: int) -> None:
-    """Raises CheckpointError if the loss is none: all weights would be lost with the next step."""
-    if not torch.isfinite(loss):
+def require_number(value: Tensor, step: int, what: str = "the loss") -> None:
+    """Raises CheckpointError if it is none: all weights would be lost with this step."""
+    if not torch.isfinite(value):
         raise CheckpointError(
-            f"the loss of step {step + 1} is no number. The same line goes on from the last state, "
+            f"{what} of step {step + 1} is no number. The same line goes on from the last state, "
             "and would end the same: use another --out with a smaller lr, or with --set "
             "precision=float32 if it is another."
         )

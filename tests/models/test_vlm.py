@@ -79,11 +79,13 @@ def test_greedy_answers_are_those_of_a_loop_of_likeliest_tokens(vlm: VisionLangu
         assert len(set(slow)) < len(slow), "no repetition: a penalty for it would not be seen"
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_sampled_answers_are_draws_from_the_distribution_that_logprobs_tells(
-    vlm: VisionLanguage,
+    vlm: VisionLanguage, temperature: float
 ) -> None:
     rows = [conversation(2), conversation(1)]
-    answers = vlm.generate(vlm.inputs(rows), 6, sample=True, seed=3, stop=None)
+    drawing = {"sample": True, "temperature": temperature, "seed": 3, "stop": None}
+    answers = vlm.generate(vlm.inputs(rows), 6, **drawing)
 
     drawn: list[list[int]] = [[], []]
     chances = []
@@ -91,7 +93,7 @@ def test_sampled_answers_are_draws_from_the_distribution_that_logprobs_tells(
         torch.manual_seed(3)
         for _ in range(6):
             logits = [logits_after(vlm, row, own) for row, own in zip(rows, drawn, strict=True)]
-            chances.append(torch.stack(logits).softmax(-1))
+            chances.append((torch.stack(logits) / temperature).softmax(-1))
             chosen = torch.multinomial(chances[-1], 1)
             for own, token in zip(drawn, chosen.flatten().tolist(), strict=True):
                 own.append(token)
@@ -99,7 +101,7 @@ def test_sampled_answers_are_draws_from_the_distribution_that_logprobs_tells(
     assert answers.tolist() == drawn
 
     with torch.no_grad():
-        logp, entropy = vlm.logprobs(vlm.inputs(rows), answers, vlm.mask(answers))
+        logp, entropy = vlm.logprobs(vlm.inputs(rows), answers, vlm.mask(answers), temperature)
     wanted = torch.stack(chances, 1)  # [B, T, V]
     chosen = wanted.gather(-1, answers[..., None])[..., 0]
     torch.testing.assert_close(logp, chosen.log(), atol=1e-4, rtol=0)

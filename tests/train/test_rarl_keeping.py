@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from imgrank.train import rarl_keeping
 from imgrank.train.rarl_data import Asked, Problem, draw, opened, problem_of
 from imgrank.train.rarl_keeping import jobs, licence_of, write_checkpoint
 from imgrank.train.rarl_policy import Policy, policy_of
-from imgrank.train.rarl_recipe import Config, trained_on
+from imgrank.train.rarl_recipe import Config, override, trained_on
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -161,6 +162,20 @@ def test_the_models_licence_goes_on(
     assert licence_of(Config(licence="mine"), read_vlm(tiny_vlm_folder)) == said
 
 
+@pytest.mark.parametrize("origin", [None, Origin("hf:a/b", "a/b", "0" * 40, "main", {}, "other")])
+def test_a_copy_tells_its_terms_by_its_own_files(
+    tiny_vlm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: Origin | None
+) -> None:
+    """Nobody says where it is from, or the Hub has no name for its licence."""
+    copy = shutil.copytree(tiny_vlm_folder, tmp_path / "copy")
+    monkeypatch.setattr(rarl_keeping, "read_origin", lambda folder: origin)
+    assert licence_of(Config(licence="mine"), read_vlm(copy)) == "mine"
+    (copy / "LICENSE").write_text("Qwen RESEARCH LICENSE AGREEMENT\n\nTerms.\n")
+    base = "copy (Qwen RESEARCH LICENSE AGREEMENT)"
+    expected = f"research only; rests on {base} and on its data (mine)"
+    assert licence_of(Config(licence="mine"), read_vlm(copy)) == expected
+
+
 def test_where_a_stage_begins(problem: Problem, tiny_vlm_folder: Path, tmp_path: Path) -> None:
     """The second from the first's result; alone from what it is given, or else from that."""
     first, given = tmp_path / "first" / "toy", tmp_path / "given"
@@ -190,7 +205,7 @@ def test_what_a_run_may_change_before_it_goes_on(
     assert settings(replace(free, second=replace(SECOND, steps=9))) == own  # it is the first's turn
     for other in (
         replace(CONFIG, lr=1e-3),
-        replace(CONFIG, generate_at_once=3),  # other random numbers
+        override(CONFIG, {"generate_at_once": 3}),  # other random numbers
         replace(CONFIG, first=replace(CONFIG.first, gamma=0.1)),
         only(CONFIG.first),
     ):

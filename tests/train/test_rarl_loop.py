@@ -171,12 +171,19 @@ def test_the_truth_takes_the_place_of_the_worst(
     assert ends.count(learning.policy.vlm.end) == 1 and ends[-1] == learning.policy.vlm.end
 
 
-@pytest.mark.parametrize(("at_once", "loss"), [(4, "dapo"), (1, "grpo")])
+@pytest.mark.parametrize(("at_once", "loss", "temperature"), [(4, "dapo", 1.0), (1, "grpo", 0.7)])
 def test_a_step_is_the_mean_over_the_whole_batch(
-    problem: Problem, tiny_vlm_folder: Path, tmp_path: Path, steady: None, at_once: int, loss: str
+    problem: Problem,
+    tiny_vlm_folder: Path,
+    tmp_path: Path,
+    steady: None,
+    at_once: int,
+    loss: str,
+    temperature: float,
 ) -> None:
     """Against one answer after another, its tokens one after another, by the formulas."""
-    config = only(replace(SEVERAL, mutation=1.0), at_once=at_once, loss=loss)
+    stage, parts = replace(SEVERAL, mutation=1.0), {"at_once": at_once, "loss": loss}
+    config = only(stage, **parts, temperature=temperature)
     job, learning = begun(problem, tiny_vlm_folder, tmp_path, config)
     policy = learning.policy
     with torch.no_grad():
@@ -195,9 +202,9 @@ def test_a_step_is_the_mean_over_the_whole_batch(
         A = (group[b % 3] - group.mean()) / (group.std() + 1e-4)
         kept = answer[policy.mask(answer)]
         alone = opened(problem, [rolled.prompts[b // 3]], config.max_pixels)
-        log_p = _slowly(policy, alone, kept)
+        log_p = _slowly(policy, alone, kept, temperature)
         with torch.no_grad(), policy._wrapped.disable_adapter():
-            log_ref = _slowly(policy, alone, kept)
+            log_ref = _slowly(policy, alone, kept, temperature)
         d = log_ref - log_p
         tokens = -A * torch.exp(log_p - log_p.detach()) + 0.04 * (torch.exp(d) - d - 1)
         counts.append(len(kept))
@@ -215,7 +222,7 @@ def test_a_step_is_the_mean_over_the_whole_batch(
         torch.testing.assert_close(own[name], slow[name], rtol=2e-3, atol=2e-6)
 
 
-def _slowly(policy: object, conversation: list, kept: Tensor) -> Tensor:
+def _slowly(policy: object, conversation: list, kept: Tensor, temperature: float) -> Tensor:
     """log p [T] of one answer, without padding: the logits of a plain pass over prompt and answer,
     without the tokens that are never drawn."""
     vlm = policy.vlm
@@ -223,9 +230,10 @@ def _slowly(policy: object, conversation: list, kept: Tensor) -> Tensor:
     start = inputs["input_ids"].shape[1]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], kept[None]], 1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    kinds = inputs["mm_token_type_ids"]
-    inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(kept[None]).to(kinds)], 1)
-    logits = vlm.model(**inputs).logits[0, start - 1 : -1].double()
+    kinds = inputs.pop("mm_token_type_ids", None)  # not of the first transformers 5
+    if kinds is not None:
+        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(kept[None]).to(kinds)], 1)
+    logits = vlm.model(**inputs).logits[0, start - 1 : -1].double() / temperature
     found, never = [], set(vlm.suppressed.tolist())
     allowed = [v for v in range(logits.shape[1]) if v not in never]
     for t, token in enumerate(kept):

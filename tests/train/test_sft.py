@@ -69,12 +69,14 @@ def test_the_loss_is_the_cross_entropy_of_the_true_answers(
         answer = vlm.encode(truth_answer(prompt.values))
         assert int(answer[-1]) == vlm.end
         ids = torch.cat([inputs["input_ids"][0], answer])[None]
-        types = torch.cat([inputs["mm_token_type_ids"][0], torch.zeros_like(answer)])[None]
         labels = ids.clone()
         labels[0, : -len(answer)] = -100
         given = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if "mm_token_type_ids" in inputs:  # not of the first transformers 5
+            types = torch.cat([inputs["mm_token_type_ids"][0], torch.zeros_like(answer)])
+            given["mm_token_type_ids"] = types[None]
         with torch.no_grad():
-            logits = vlm.model(**{**given, "mm_token_type_ids": types}).logits.float()
+            logits = vlm.model(**given).logits.float()
         logits[..., vlm.suppressed] = -torch.inf
         loss = torch.nn.functional.cross_entropy(
             logits[0, :-1], labels[0, 1:], ignore_index=-100, reduction="sum"
