@@ -166,7 +166,8 @@ class VisionLanguage:
         completions, mask: [B, T].   model: what to ask; None: `self.model`.
         Both [B, T], float32, natural logarithms, 0 where `mask` is False; of the distribution that
         `generate` samples from at this temperature. log p has a gradient unless that is off,
-        entropy has none. Without gradients, rows that do not fit into CUDA memory are computed in halves.
+        entropy has none. Without gradients, rows that do not fit into CUDA memory are computed in
+        halves.
         """
         asked = self.model if model is None else model
         mask = mask.bool()

@@ -149,6 +149,21 @@ def test_a_step_is_clipped_and_told_of_before(tiny_vlm_folder: Path) -> None:
     assert learning.step == 1 and all(p.grad is None for p in policy.trained().values())
 
 
+def test_a_gradient_that_is_no_number_changes_nothing(tiny_vlm_folder: Path) -> None:
+    """The loss may be one all the same, and the state that was saved last stays good."""
+    policy = policy_of(TUNING, tiny_vlm_folder, None, CPU)
+    learning = Learning(policy, TUNING)
+    learnt(policy)
+    first = next(iter(policy.trained().values()))
+    assert first.grad is not None
+    first.grad[0, 0] = float("inf")
+    before = policy.tensors()
+    with pytest.raises(CheckpointError, match="the gradient of step 1 is no number"):
+        learning.advance()
+    after = policy.tensors()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_answers_of_different_lengths(tiny_vlm_folder: Path) -> None:
     policy = policy_of(TUNING, tiny_vlm_folder, None, CPU)
     pad, end = policy.vlm.pad, policy.vlm.end
