@@ -13,7 +13,7 @@ from imgrank.errors import UsageError
 
 if TYPE_CHECKING:
     from imgrank.models.plan import Plan
-    from imgrank.models.registry import Listed
+    from imgrank.models.registry import Entry, Listed
     from imgrank.settings import Settings
 
 PULL_EXAMPLES = """\b
@@ -285,22 +285,15 @@ def push(
     or `hf auth login`. Standard output is what pulls it again, pinned to the new commit.
     """
     from imgrank.cli.models_show import licence_line
-    from imgrank.models.address import address
     from imgrank.models.catalogue import describe
     from imgrank.models.push import push as publish
     from imgrank.models.push import remarks
-    from imgrank.models.registry import DETECTOR, VLM, find, size_text
+    from imgrank.models.registry import find, size_text
     from imgrank.settings import load_settings
 
     settings = load_settings(offline=offline)
     entry = find(name, settings.models_dir)
-    if entry.kind == DETECTOR:
-        raise UsageError(f"{entry.name} is published already: imgrank models pull {entry.name}")
-    if entry.kind == VLM and entry.where == "pulled":
-        raise UsageError(
-            f"{entry.name} is published already, by its owners: imgrank models pull "
-            f"{address(entry.folder)}"
-        )
+    _refuse_others(entry)
     target = repository.removeprefix("hf:")
     with Transfer(quiet) as transfer:
         licence = licence_line(describe(name, settings))
@@ -330,6 +323,20 @@ def push(
         transfer.notify(f"published: imgrank models pull hf:{target}@{commit}")
     click.echo(f"hf:{target}@{commit}")
     return 0
+
+
+def _refuse_others(entry: Entry) -> None:
+    """Raises UsageError for what its owners have published already."""
+    from imgrank.models.address import address
+    from imgrank.models.registry import DETECTOR, VLM
+
+    if entry.kind == DETECTOR:
+        raise UsageError(f"{entry.name} is published already: imgrank models pull {entry.name}")
+    if entry.kind == VLM and entry.where == "pulled":
+        raise UsageError(
+            f"{entry.name} is published already, by its owners: imgrank models pull "
+            f"{address(entry.folder)}"
+        )
 
 
 # ---- progress ------------------------------------------------------------------------------------

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgrank.cli import options as shared
 from imgrank.cli.after import After, file_options, look_options
+
+if TYPE_CHECKING:
+    from imgrank.api import Ranking
 
 EPILOG = """\b
 Examples:
@@ -88,7 +91,8 @@ def sort(
     With --model rarl:NAME a vision-language model looks at windows of 8 pictures, in two rounds,
     and their values are fitted to one scale: scores depend on which other pictures there are. On a
     CPU that is minutes a window, which is told before. Every answer is kept: after Ctrl-C the same
-    command goes on.
+    command goes on. A picture that no answer gives a value has no place in the order: it is named,
+    and its file stays where it is.
 
     The pictures shown can be copied, linked, moved or renamed. Sidecars (.xmp, ...) and the RAW of
     a JPEG go along; nothing is ever overwritten (a name that is taken gets a -2); `imgrank undo`
@@ -133,6 +137,15 @@ def sort(
             computed=ranking.computed,
             known=ranking.known,
             strict=strict,
-            lacking=ranking.lacking,
+            lacking=_counted(ranking),
         )
         return max(status, read)
+
+
+def _counted(ranking: Ranking) -> int:
+    """How many of the pictures without a place are counted and not named: those that have no such
+    property. That a model's answers leave one out is the model's failure, so these are named."""
+    from imgrank.rankers.base import WINDOWED
+
+    named = any(column.method in WINDOWED for column in ranking.columns)
+    return 0 if named else ranking.lacking
