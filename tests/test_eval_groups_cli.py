@@ -52,6 +52,7 @@ def test_a_real_tiny_model_is_asked_and_its_answers_are_kept(
     table = rated(tmp_path / "set", 20)
     line = ("--data", "csv", "--root", table, "--model", model, "--groups", 3, "--rounds", 5)
     first = run(*line, "--sizes", "1,2", "-f", "json", "--yes")
+    assert "transformers" in found(first)["versions"]
     (result,) = found(first)["models"]
     (query,) = result["queries"]
     assert (query["method"], query["n"], query["srcc"]) == ("vision-language", 0, None)

@@ -19,7 +19,8 @@ from imgrank.data.labelled import Labelled, Labels
 from imgrank.data.split import Part
 from imgrank.evaluate.groups import Group, Ordered, draw, tau
 from imgrank.evaluate.measure import Answered
-from imgrank.listwise.parsing import parse, well_formed
+from imgrank.listwise.asking import values_in
+from imgrank.listwise.parsing import well_formed
 
 __all__ = ["NONE_SHOWN", "Read", "Sample", "by_answers", "by_scores", "narrowed", "read", "sample"]
 
@@ -99,10 +100,8 @@ def narrowed(data: Labelled, labels: Labels, part: Part, rows: Rows) -> Labels:
 def read(text: str, count: int) -> Read:
     """Of each picture what is said first; ids of no picture are passed over."""
     places, values = np.full(count, math.inf), np.full(count, math.inf)
-    for place, item in enumerate(parse(text)):
-        at = item.image_id - 1
-        if 0 <= at < count and math.isinf(places[at]):
-            places[at], values[at] = place, item.value
+    for place, (at, value) in enumerate(values_in(text, range(count)).items()):
+        places[at], values[at] = place, value
     return Read(places, values, well_formed(text))
 
 

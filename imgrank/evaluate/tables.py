@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from statistics import mean
 from typing import Any
 
@@ -30,11 +31,13 @@ from imgrank.evaluate.measure import (
 from imgrank.evaluate.published import another_split, figures_of
 from imgrank.evaluate.runs import Request, Run
 from imgrank.evaluate.standing import order_differences, order_rows
+from imgrank.evaluate.windows import by_windows
 
 __all__ = ["mean_row", "query_row", "table_of"]
 
 FORMAT = 1
 LIBRARIES = ("imgrank", "torch", "open_clip_torch", "timm", "numpy", "scipy", "pillow")
+OF_WINDOWS = "transformers"  # what a model that looks at several pictures runs in
 
 
 def table_of(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def table_of(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
         "intervals": "95 %, bootstrap",
         "rounds": request.rounds,
         "seed": request.seed,
-        "versions": _versions(),
+        "versions": _versions(runs),
         "models": [_model(run, request) for run in runs],
         "over_models": _over(runs),
         "differences": _differences(runs),
@@ -206,5 +209,9 @@ def _of(run: Run, key: str) -> Measured:
     return run.queries[key] if key in run.queries else run.means[key]
 
 
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+def _versions(runs: Sequence[Run]) -> dict[str, str]:
+    found = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    if any(by_windows(job) for run in runs for job in run.asked.jobs):
+        with suppress(PackageNotFoundError):  # known answers need none
+            found[OF_WINDOWS] = version(OF_WINDOWS)
+    return found

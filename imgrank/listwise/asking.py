@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from imgrank.errors import NothingReadable
 from imgrank.images.reading import Unreadable, read_file
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["KIND", "Asker", "values_in"]
 
 KIND = "window"  # of answers in the store
+Shown = TypeVar("Shown", bound=Hashable)
 Window = tuple[bytes, ...]
 """Digests of the pictures that are seen together."""
 
@@ -138,10 +139,13 @@ class Asker:
 
 
 def values_in(
-    text: str, window: Window, ends: tuple[float, float] | None = None
-) -> dict[bytes, float]:
-    """What an answer says of the pictures 1..n of a window; never raises.   ends: of the scale."""
-    found: dict[bytes, float] = {}
+    text: str, window: Sequence[Shown], ends: tuple[float, float] | None = None
+) -> dict[Shown, float]:
+    """What an answer says of the pictures 1..n of a window, as it lists them; never raises.
+
+    ends: of the scale.
+    """
+    found: dict[Shown, float] = {}
     for item in parse(text):
         if 1 <= item.image_id <= len(window):
             value = item.value if ends is None else min(max(item.value, ends[0]), ends[1])

@@ -110,7 +110,7 @@ class RARLRanker:
         if backbone is None:
             self.trained = False
             self.name, self.revision = self.spec.name, self.spec.identity[:12]
-            base = f"vlm:{self.spec.identity[:32]}"
+            base = f"vlm:{self.spec.identity[:32]}.{MAX_PIXELS}.{NEW_TOKENS}"
         else:
             self.trained = True
             config = read_config(folder, RARL)
