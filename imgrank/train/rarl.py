@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,19 +37,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imgrank.data.labelled import ReadOptions
-from imgrank.errors import UsageError
 from imgrank.listwise.prompt import truth_answer
-from imgrank.models.vlm_spec import read_vlm
 from imgrank.train import rarl_metrics as metrics
-from imgrank.train import rarl_policy
 from imgrank.train import run as around
 from imgrank.train.grpo import advantages, k3, should_mutate, token_loss, units, worst
-from imgrank.train.processes import join
-from imgrank.train.rarl_data import Prompt, draw, opened, problem_of
+from imgrank.train.rarl_data import Prompt, draw, opened
 from imgrank.train.rarl_keeping import Job, jobs
 from imgrank.train.rarl_policy import Inputs, Learning, enough_memory, learning_of, pieces
-from imgrank.train.rarl_recipe import Config, trained_on
+from imgrank.train.rarl_ready import ready
+from imgrank.train.rarl_recipe import Config
 from imgrank.train.rarl_rewards import Rewards, Weights, rewards, truth_task
 
 __all__ = ["RollOut", "roll_out", "run", "train", "update"]
@@ -129,8 +124,7 @@ def train(job: Job, stop: around.Stop) -> bool:
     other settings, a loss that is no number, too little memory; DataError on a full disk."""
     config, processes, out, steps = job.config, job.processes, job.out, job.stage.steps
     learning = learning_of(config, job.backbone, job.start, processes.device)
-    if (state := around.load_state(out / STATE, job.settings)) is not None:
-        learning.load(state)
+    if learning.resumed(out / STATE, job.settings):
         job.report(f"{job.name} stage: resumed at step {learning.step} of {steps}")
     first, before, started = learning.step, learning.seconds, time.monotonic()
     log = around.JsonLines(out / LOG, first) if processes.first and first < steps else None
@@ -178,22 +172,12 @@ def run(
     Raises as `train`, MissingExtra, UsageError for a recipe or a device that cannot be, DataError
     for data that are missing or damaged.
     """
-    rarl_policy.require_rarl()
-    processes = join(device)
-    report = report if processes.first else around.silent
-    report(processes.about)
-    if config.prompts < processes.count:
-        raise UsageError(f"{processes.count} processes are too many for prompts = {config.prompts}")
-    problem, result = problem_of(data, root, ReadOptions(fold, partial, report)), None
-    out.mkdir(parents=True, exist_ok=True)
-    alone = around.alone_in(out) if processes.first else nullcontext()
-    with alone, around.polite_stop() as stop:
-        spec = processes.in_turn(lambda: read_vlm(backbone))
-        config = trained_on(config, data, spec.name)
-        for job in jobs(config, problem, spec, start, out, command, processes, report):
+    result = None
+    given = ready(config, data, root, out, backbone, report, device, partial=partial, fold=fold)
+    with given as about, around.polite_stop() as stop:
+        for job in jobs(about, start, out, command):
             result = job.result
-            if not job.finished and (processes.any(stop.asked) or not train(job, stop)):
+            if not job.finished and (job.processes.any(stop.asked) or not train(job, stop)):
                 result = None  # stopped, perhaps within the first stage's last step
                 break
-    processes.leave()
     return result

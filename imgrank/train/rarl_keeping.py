@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,15 @@ from imgrank.models.rarl_checkpoint import FULL, LORA, RARL, load_factors, side_
 from imgrank.models.terms import licence_said
 from imgrank.models.vlm_spec import VlmSpec, read_vlm
 from imgrank.train.keeping import duration
-from imgrank.train.processes import ALONE, Processes
+from imgrank.train.processes import Processes
 from imgrank.train.rarl_data import Problem
 from imgrank.train.rarl_policy import Learning, Policy
+from imgrank.train.rarl_ready import Ready, Report
 from imgrank.train.rarl_recipe import FIRST, SECOND, Config, Stage, Tuning
 from imgrank.train.recipe_file import notes_of
 
-__all__ = ["Job", "jobs", "licence_of", "together", "write_checkpoint"]
+__all__ = ["Job", "jobs", "licence_of", "settings_of", "together", "write_checkpoint"]
 
-Report = Callable[[str], None]
 MAY_CHANGE = (
     *("stages", FIRST, SECOND, "name", "licence", "notes"),
     *("at_once", "checkpointing", "report_every", "save_every"),
@@ -103,23 +103,13 @@ class Job:
         )
 
 
-def jobs(
-    config: Config,
-    problem: Problem,
-    backbone: VlmSpec,
-    start: Path | None,
-    out: Path,
-    command: str = "",
-    processes: Processes = ALONE,
-    report: Report = lambda line: None,
-) -> Iterator[Job]:
+def jobs(about: Ready[Config], start: Path | None, out: Path, command: str = "") -> Iterator[Job]:
     """The recipe's stages, in order; each is looked at when the one before has been written.
 
     The second begins from the first's checkpoint in OUT; if the first is not among the recipe's
     stages, from `start` rather than from that.
     """
-    for line in problem.lines():
-        report(line)
+    config, report = about.config, about.report
     first = out / FIRST / config.name
     for name, stage in config.chosen():
         number, result = (1, first) if name == FIRST else (2, out / config.name)
@@ -128,28 +118,26 @@ def jobs(
             if config.stages == "both" or (start is None and first.is_dir()):
                 begins = first
             report(f"the second stage begins from {begins or 'the plain model'}")
-        settings = _settings(config, name, stage, problem, backbone, begins)
+        settings = settings_of(about, begins, stage=[name, asdict(stage)])
         done = _finished(result, settings)
         if done:
             report(f"{result} was finished before and is left as it is")
-        folders = (backbone.folder, begins, out / name, result)
+        folders = (about.backbone.folder, begins, out / name, result)
         (out / name).mkdir(parents=True, exist_ok=True)
-        common = (config, problem, command, processes, report)
+        common = (config, about.problem, command, about.processes, report)
         yield Job(*common, name, number, stage, *folders, settings, done)
 
 
-def _settings(
-    config: Config,
-    name: str,
-    stage: Stage,
-    problem: Problem,
-    backbone: VlmSpec,
-    start: Path | None,
-) -> dict[str, Any]:
-    own = {key: value for key, value in asdict(config).items() if key not in MAY_CHANGE}
+def settings_of(about: Ready[Any], start: Path | None, **more: Any) -> dict[str, Any]:
+    """All that a run must have in common with the one that it goes on from.
+
+    start: the checkpoint to begin from, of which the weights count.   more: what else counts.
+    Raises CheckpointError if it is none.
+    """
+    own = {key: value for key, value in asdict(about.config).items() if key not in MAY_CHANGE}
     weights = read_config(start, RARL)["weights"]["sha256"] if start is not None else ""
-    facts = {"problem": problem.digest, "backbone": backbone.identity, "start": weights}
-    return {**own, **facts, "stage": [name, asdict(stage)]}
+    facts = {"problem": about.problem.digest, "backbone": about.backbone.identity}
+    return {**own, **facts, "start": weights, **more}
 
 
 def _finished(folder: Path, settings: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from imgrank.models.rarl_checkpoint import from_peft, full_tensors
 from imgrank.models.vlm import Conversation, VisionLanguage, dtype_of
 from imgrank.train.processes import ALONE, Processes
 from imgrank.train.rarl_recipe import Config, Tuning
-from imgrank.train.run import require_extras, require_number
+from imgrank.train.run import load_state, require_extras, require_number
 
 __all__ = [
     "TARGETS",
@@ -186,6 +186,14 @@ class Learning:
             "weights": {name: p.detach() for name, p in self.policy.trained().items()},
             "optimizer": self.optimizer.state_dict(),
         }
+
+    def resumed(self, path: Path, settings: Mapping[str, Any]) -> bool:
+        """Goes on from the state at `path`, if there is one. Raises CheckpointError for one of
+        other settings or a damaged one."""
+        state = load_state(path, settings)
+        if state is not None:
+            self.load(state)
+        return state is not None
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Any]) -> None:

@@ -17,49 +17,32 @@ Expected (the paper's, 3B): UTKFace MAE 5.51 (of 6.95 before), COCO-REM accuracy
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from imgrank.data.labelled import ReadOptions
-from imgrank.errors import UsageError
 from imgrank.listwise.prompt import truth_answer
-from imgrank.models.checkpoint import read_config
-from imgrank.models.rarl_checkpoint import RARL
-from imgrank.models.vlm_spec import read_vlm
 from imgrank.train import plots
 from imgrank.train.keeping import duration
-from imgrank.train.processes import Processes, join
-from imgrank.train.rarl_data import Problem, draw, opened, problem_of
-from imgrank.train.rarl_keeping import MAY_CHANGE, write_checkpoint
-from imgrank.train.rarl_policy import (
-    Learning,
-    Policy,
-    enough_memory,
-    policy_of,
-    require_rarl,
-)
-from imgrank.train.rarl_recipe import trained_on
+from imgrank.train.processes import Processes
+from imgrank.train.rarl_data import Problem, draw, opened
+from imgrank.train.rarl_keeping import settings_of, write_checkpoint
+from imgrank.train.rarl_policy import Learning, Policy, enough_memory, policy_of
+from imgrank.train.rarl_ready import Report, ready
 from imgrank.train.run import (
     JsonLines,
-    alone_in,
     estimate,
-    load_state,
     polite_stop,
     remaining,
     require_number,
     save_state,
-    silent,
 )
 from imgrank.train.sft_recipe import Config
 
 __all__ = ["run", "train", "update"]
 
-Report = Callable[[str], None]
 LOG, STATE, CURVES = "metrics.jsonl", "state.pt", "curves.png"
 STAGE = 0  # of the draws of a step; RARL's stages are 1 and 2
 
@@ -108,8 +91,7 @@ def train(
     loss is no number; DataError on a full disk.
     """
     learning = Learning(policy, config)
-    if (state := load_state(out / STATE, settings)) is not None:
-        learning.load(state)
+    if learning.resumed(out / STATE, settings):
         report(f"resumed at step {learning.step} of {config.steps}")
     first, before, started = learning.step, learning.seconds, time.monotonic()
     log = JsonLines(out / LOG, first) if processes.first and first < config.steps else None
@@ -158,24 +140,12 @@ def run(
     Raises as `train` does, UsageError for a recipe or a device that cannot be, DataError for data
     that are missing or damaged.
     """
-    require_rarl()
-    processes = join(device)
-    report = report if processes.first else silent
-    report(processes.about)
-    if config.prompts < processes.count:
-        raise UsageError(f"{processes.count} processes are too many for prompts = {config.prompts}")
-    problem = problem_of(data, root, ReadOptions(fold=fold, partial=partial, report=report))
-    for line in problem.lines():
-        report(line)
-    out.mkdir(parents=True, exist_ok=True)
-    with alone_in(out) if processes.first else nullcontext():
-        spec = processes.in_turn(lambda: read_vlm(backbone))  # hashes what may be 16 GB
-        config = trained_on(config, data, spec.name)
+    given = ready(config, data, root, out, backbone, report, device, partial=partial, fold=fold)
+    with given as found:
+        config, problem = found.config, found.problem
+        processes, report = found.processes, found.report
         policy = policy_of(config, backbone, start, processes.device, frozen=False)
-        own = {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
-        weights = read_config(start, RARL)["weights"]["sha256"] if start is not None else ""
-        facts = {"problem": problem.digest, "backbone": spec.identity, "start": weights}
-        settings = {"method": "sft", **own, **facts}
+        settings = settings_of(found, start, method="sft")
         learnt = train(config, problem, policy, settings, out, report, processes)
         if learnt is not None and processes.first:
             about = f"{config.steps} steps of {config.prompts} conversations, seed {config.seed}"
@@ -189,5 +159,4 @@ def run(
                 command, report,
             )  # fmt: skip
         processes.wait()
-    processes.leave()
     return out / config.name if learnt is not None else None

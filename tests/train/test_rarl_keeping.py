@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_vlm import rated
 from torch import Tensor
-from toy_rarl import CONFIG, SECOND, begun, only
+from toy_rarl import CONFIG, SECOND, begun, only, prepared
 
 from imgrank.data.labelled import Labels
 from imgrank.errors import CheckpointError
@@ -180,10 +180,11 @@ def test_where_a_stage_begins(problem: Problem, tiny_vlm_folder: Path, tmp_path:
     """The second from the first's result; alone from what it is given, or else from that."""
     first, given = tmp_path / "first" / "toy", tmp_path / "given"
     written(given, problem, tiny_vlm_folder, None, CONFIG)
-    spec = read_vlm(tiny_vlm_folder)
 
     def starts(config: Config, start: Path | None) -> list[Path | None]:
-        return [job.start for job in jobs(config, problem, spec, start, tmp_path)]
+        return [
+            job.start for job in jobs(prepared(config, problem, tiny_vlm_folder), start, tmp_path)
+        ]
 
     assert starts(only(SECOND), None) == [None]
     assert starts(replace(CONFIG, stages="first"), given) == [given]

@@ -20,7 +20,7 @@ from imgrank.errors import CheckpointError, UsageError
 from imgrank.listwise.prompt import truth_answer
 from imgrank.models.checkpoint import read_config
 from imgrank.models.vlm import VisionLanguage
-from imgrank.train import rarl
+from imgrank.train import rarl, rarl_ready
 from imgrank.train import rarl_metrics as metrics
 from imgrank.train.plots import panels_figure
 from imgrank.train.rarl_data import Problem, draw, opened, problem_of
@@ -333,6 +333,6 @@ def test_more_processes_than_prompts(
 ) -> None:
     from imgrank.train.processes import Processes
 
-    monkeypatch.setattr(rarl, "join", lambda device: Processes(0, 3))
+    monkeypatch.setattr(rarl_ready, "join", lambda device: Processes(0, 3))
     with pytest.raises(UsageError, match="3 processes are too many for prompts = 2"):
         trained(root, tiny_vlm_folder, tmp_path)

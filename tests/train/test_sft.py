@@ -16,7 +16,7 @@ from tiny_vlm import rated
 
 from imgrank.errors import CheckpointError, DataError, UsageError
 from imgrank.listwise.prompt import truth_answer
-from imgrank.train import plots, sft
+from imgrank.train import plots, rarl_ready, sft
 from imgrank.train.processes import ALONE
 from imgrank.train.rarl_data import Problem, draw, opened, problem_of
 from imgrank.train.rarl_policy import Learning, policy_of
@@ -140,7 +140,7 @@ def test_a_stop_changes_nothing(
 def test_more_processes_than_conversations(
     root: Path, tiny_vlm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sft, "join", lambda device: replace(ALONE, count=4))
+    monkeypatch.setattr(rarl_ready, "join", lambda device: replace(ALONE, count=4))
     with pytest.raises(UsageError, match="4 processes are too many for prompts = 3"):
         ran(CONFIG, root, tmp_path, tiny_vlm_folder, [])
 

@@ -14,9 +14,11 @@ import torch
 
 from imgrank.models.vlm_spec import read_vlm
 from imgrank.train import rarl
+from imgrank.train.processes import ALONE
 from imgrank.train.rarl_data import Problem
 from imgrank.train.rarl_keeping import Job, jobs
 from imgrank.train.rarl_policy import Learning, learning_of
+from imgrank.train.rarl_ready import Ready
 from imgrank.train.rarl_recipe import Config, Stage, trained_on
 
 FIRST = Stage(steps=2, mutation=1.0)  # else a random model would learn nothing in it
@@ -46,6 +48,10 @@ def trained(
     return rarl.run(config, "csv", root, out, backbone, start, report, "the command")
 
 
+def prepared(config: Config, problem: Problem, backbone: Path) -> Ready[Config]:
+    return Ready(config, problem, read_vlm(backbone), ALONE, lambda line: None)
+
+
 def begun(
     problem: Problem,
     backbone: Path,
@@ -55,7 +61,7 @@ def begun(
 ) -> tuple[Job, Learning]:
     """The first of the recipe's stages that there is to do, and a model for it."""
     config = trained_on(config, "csv", backbone.name)
-    job = next(iter(jobs(config, problem, read_vlm(backbone), start, out)))
+    job = next(iter(jobs(prepared(config, problem, backbone), start, out)))
     return job, learning_of(config, backbone, job.start, torch.device("cpu"))
 
 

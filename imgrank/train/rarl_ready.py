@@ -1,0 +1,69 @@
+"""What stands before a training of a Qwen2.5-VL by answers, whatever its loss: RARL's (rarl.py), or
+that of plain fine-tuning (sft.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from imgrank.data.labelled import ReadOptions
+from imgrank.errors import UsageError
+from imgrank.models.vlm_spec import VlmSpec, read_vlm
+from imgrank.train.processes import Processes, join
+from imgrank.train.rarl_data import Problem, problem_of
+from imgrank.train.rarl_policy import require_rarl
+from imgrank.train.rarl_recipe import Tuning, trained_on
+from imgrank.train.run import alone_in, silent
+
+__all__ = ["Ready", "Report", "ready"]
+
+Report = Callable[[str], None]
+T = TypeVar("T", bound=Tuning)
+
+
+@dataclass(frozen=True)
+class Ready(Generic[T]):
+    """config: for these data and this backbone.   report: says nothing but in the first process."""
+
+    config: T
+    problem: Problem
+    backbone: VlmSpec
+    processes: Processes
+    report: Report
+
+
+@contextmanager
+def ready(
+    config: T,
+    data: str,
+    root: Path,
+    out: Path,
+    backbone: Path,
+    report: Report,
+    device: str,
+    *,
+    partial: bool,
+    fold: int,
+) -> Iterator[Ready[T]]:
+    """Joins the other processes, reads data and backbone, and keeps other runs out of `out`.
+
+    Raises MissingExtra, UsageError for a recipe or a device that cannot be, DataError for data that
+    are missing or damaged, CheckpointError for a folder that is no whole Qwen2.5-VL.
+    """
+    require_rarl()
+    processes = join(device)
+    report = report if processes.first else silent
+    report(processes.about)
+    if config.prompts < processes.count:
+        raise UsageError(f"{processes.count} processes are too many for prompts = {config.prompts}")
+    problem = problem_of(data, root, ReadOptions(fold, partial, report))
+    for line in problem.lines():
+        report(line)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out) if processes.first else nullcontext():
+        spec = processes.in_turn(lambda: read_vlm(backbone))  # hashes what may be 16 GB
+        yield Ready(trained_on(config, data, spec.name), problem, spec, processes, report)
+    processes.leave()
