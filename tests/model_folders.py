@@ -26,6 +26,12 @@ Run = Callable[..., Result]
 Place = Callable[..., Path]
 
 
+def change(path: Path, **values: object) -> None:
+    """Entries of a JSON file; None takes one out."""
+    table = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({k: v for k, v in table.items() if v is not None}))
+
+
 def runner(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command line through the real entry point; answer: what is typed at a question."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from model_folders import change
 from PIL import Image
 
 pytest.importorskip("transformers", reason="needs imgrank[rarl]")
@@ -23,17 +23,6 @@ from imgrank.models.vlm import VisionLanguage, dtype_of
 
 CPU = torch.device("cpu")
 RULE = Rule("the person's age", 0, 100)
-
-
-@pytest.fixture
-def copied(tiny_vlm_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_vlm_folder, tmp_path / "copied"))
-
-
-def change(path: Path, **values: object) -> None:
-    """Entries of a JSON file; None takes one out."""
-    table = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({k: v for k, v in table.items() if v is not None}))
 
 
 def test_nothing_is_said_and_switches_are_as_before(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,22 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from model_folders import change
 
 from imgrank.errors import CheckpointError
 from imgrank.models.vlm_spec import is_vlm, needed_files, read_vlm
 
 Change = Callable[[Path], object]
-
-
-@pytest.fixture
-def copied(tiny_vlm_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_vlm_folder, tmp_path / "copied"))
-
-
-def change(path: Path, **values: object) -> None:
-    """Entries of a JSON file; None takes one out."""
-    table = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({k: v for k, v in table.items() if v is not None}))
 
 
 def test_parameters_and_bytes_are_those_of_the_tensors(tiny_vlm_folder: Path) -> None:
