@@ -106,20 +106,21 @@ class RARLRanker:
         self.spec: VlmSpec = read_vlm(backbone or folder)
         self.tasks: Mapping[str, Mapping[str, Any]] = {}
         self._prompts: Mapping[str, str] = {}
-        model: Mapping[str, Any] = {}
+        self.config: Mapping[str, Any] = {}  # a checkpoint's; an evaluation looks for its data
         if backbone is None:
             self.trained = False
             self.name, self.revision = self.spec.name, self.spec.identity[:12]
             base = f"vlm:{self.spec.identity[:32]}.{MAX_PIXELS}.{NEW_TOKENS}"
         else:
             self.trained = True
-            config = read_config(folder, RARL)
+            self.config = config = read_config(folder, RARL)
             check_backbone(config, self.spec, folder)
-            self.name, model = str(config["name"]), config["model"]
+            self.name = str(config["name"])
             self.tasks = {task: _asked_for(task, facts) for task, facts in config["tasks"].items()}
             self._prompts = {task: str(facts["prompt"]) for task, facts in config["tasks"].items()}
             self.revision = str(config["weights"]["sha256"])[:12]
             base = identity(folder, self.spec.identity)
+        model = self.config.get("model", {})
         self.max_new_tokens = int(model.get("max_new_tokens") or NEW_TOKENS)
         pixels = int(model.get("max_pixels") or MAX_PIXELS)
         # What a window takes minutes for counts on any device if its precision is left to it

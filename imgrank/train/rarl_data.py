@@ -62,11 +62,13 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A set and its queries.   digest: changes with whatever a run could draw."""
+    """A set and its queries.   digest: changes with whatever a run could draw.
+    fold: that is the test part, of a set in folds: what an evaluation of the result looks at."""
 
     data: Labelled
     asked: tuple[Asked, ...]
     digest: str
+    fold: int = 0
 
     def lines(self) -> list[str]:
         """For people: a line a query, one line where there are many."""
@@ -102,7 +104,7 @@ def problem_of(name: str, root: Path, options: ReadOptions | None = None) -> Pro
             f"{name}: no query has two pictures of different values in the training part, so that "
             "there is nothing to learn."
         )
-    return Problem(data, asked, _digest(data, asked))
+    return Problem(data, asked, _digest(data, asked), options.fold)
 
 
 def _asked(data: Labelled, labels: Labels, options: ReadOptions) -> Asked | None:

@@ -178,7 +178,12 @@ def write_checkpoint(
         max_pixels=config.max_pixels,
         max_new_tokens=config.max_new_tokens,
         tasks=_tasks(problem),
-        training={**recipe, **training, "command": command},
+        training={
+            **recipe,
+            **training,
+            "data": {problem.data.name: {"fold": problem.fold}},
+            "command": command,
+        },
     )
     began = (
         [f"began from the checkpoint {start.parent.name}/{start.name}"] if start is not None else []

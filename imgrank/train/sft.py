@@ -153,7 +153,7 @@ def run(
                 f"command: `{command}`",
                 f"{about}, {duration(learnt.seconds, processes.device)}",
             ]
-            training = {"method": "sft", "data": {data: {"fold": fold}}, "steps": config.steps}
+            training = {"method": "sft"}
             write_checkpoint(
                 out / config.name, config, problem, policy, backbone, start, told, training,
                 command, report,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,12 +16,14 @@ from toy_rarl import CONFIG, SECOND, begun, only, prepared
 
 from imgrank.data.labelled import Labels
 from imgrank.errors import CheckpointError
+from imgrank.evaluate.answers import trained_fold
 from imgrank.listwise.prompt import truth_answer
 from imgrank.listwise.rules import kept
 from imgrank.models.checkpoint import CARD, read_config
 from imgrank.models.origin import Origin
 from imgrank.models.vlm import VisionLanguage
 from imgrank.models.vlm_spec import read_vlm
+from imgrank.rankers.rarl import RARLRanker
 from imgrank.train import rarl_keeping
 from imgrank.train.rarl_data import Asked, Problem, draw, opened, problem_of
 from imgrank.train.rarl_keeping import jobs, licence_of, write_checkpoint
@@ -95,7 +98,10 @@ def test_the_config_and_the_card_say_how(
 ) -> None:
     config = trained_on(replace(CONFIG, max_pixels=3136), "csv", "tiny")
     written(tmp_path / "start", problem, tiny_vlm_folder, None, config)
-    written(tmp_path / "now", problem, tiny_vlm_folder, tmp_path / "start", config)
+    third = replace(problem, fold=2)
+    written(tmp_path / "now", third, tiny_vlm_folder, tmp_path / "start", config)
+    ranker = RARLRanker(tmp_path / "now", tiny_vlm_folder, "cpu")
+    assert trained_fold([SimpleNamespace(ranker=ranker)], "csv", folds=5) == 2  # its test part
     facts = read_config(tmp_path / "now", "rarl")
     assert facts["name"] == "toy" and facts["made_by"] == "the command"
     assert facts["backbone"]["digest"] == f"sha256:{read_vlm(tiny_vlm_folder).identity}"
@@ -111,7 +117,7 @@ def test_the_config_and_the_card_say_how(
     }
     training = facts["training"]
     assert training["method"] == "rarl" and training["second"]["mutation"] == 1.0
-    assert training["data"] == ["csv"] and training["group"] == 3
+    assert training["data"] == {"csv": {"fold": 2}} and training["group"] == 3
     card = (tmp_path / "now" / CARD).read_text()
     assert "- trained for fun\n" in card and f"{tmp_path.name}/start\n" in card
     assert f"- csv: {len(problem.asked[0].rows)} pictures to train on" in card
