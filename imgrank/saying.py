@@ -15,7 +15,9 @@ LISTED = 10  # reasons that an error gives one by one
 
 def announced(job: Job) -> Iterator[str]:
     """Who answers, then what a user should know of that; lines."""
-    task = job.query.task or f"'{job.answer.prompt}'"
+    windowed = job.answer.method in WINDOWED  # whose prompt is a page
+    words = job.query.subject or job.query.prompt if windowed else job.answer.prompt
+    task = job.query.task or f"'{words}'"
     yield f"{task.replace('_', ' ')}: {job.answer.label}"
     for remark in (job.query.reason if job.query.ambiguous else "", job.answer.note):
         if remark:

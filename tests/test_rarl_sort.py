@@ -136,6 +136,20 @@ def test_a_picture_without_a_value_is_left_out_and_said(
     assert sorted(path.stem for path in photos.iterdir()) == ["001", "002"]
 
 
+def test_free_words_are_told_as_words_not_by_the_page_asked(
+    run: Run, photos: Path, scripted: Scripted
+) -> None:
+    scripted()
+    result = run("sort", photos, "a cosy room", "--model", "rarl:vlm")
+    assert result.stderr.splitlines()[0] == "'a cosy room': vision-language vlm"
+
+
+def test_a_folder_around_a_checkpoint_names_it(run: Run, photos: Path, models: Path) -> None:
+    result = run("sort", photos, "by age", "--model", f"rarl:{models}")
+    assert result.exit_code == 3
+    assert result.stderr.endswith(f"Below it is {models / 'ages'}: name that.\n")
+
+
 def test_a_model_that_writes_nothing_of_use(run: Run, photos: Path, scripted: Scripted) -> None:
     scripted(lambda shown: "I am sorry.")
     result = run("sort", photos, "by age", "--model", "vlm")

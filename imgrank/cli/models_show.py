@@ -335,7 +335,7 @@ def _task(task: str, values: Mapping[str, Any]) -> list[str]:
 
     scale = values.get("range")
     unit = str(values.get("unit") or "no unit")
-    head = f"{task}: {unit}, {scale[0]} to {scale[1]}" if scale else f"{task}: {unit}"
+    head = f"{task}: {unit}, {scale[0]:g} to {scale[1]:g}" if scale else f"{task}: {unit}"
     lines = [head]
     if values.get("prompt"):
         lines.append(f'  prompt "{values["prompt"]}"')

@@ -234,13 +234,15 @@ def card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
     notes: data, terms and limits, Markdown.   training: one line each: command, data, seed, time.
     """
     backbone, lora = config["backbone"]["name"], config["model"]["lora"]
+    plain = config.get("training", {}).get("method") == "sft"
+    learnt = "plain fine-tuning, SFT" if plain else "RARL"
     how = f"a LoRA of rank {lora['rank']}" if lora else "all weights that were tuned"
     lines = [
         *front_matter(config),
         f"# {config['name']}",
         "",
         f"The Qwen2.5-VL `{backbone}`, trained to value pictures side by side and to list them in "
-        f"order (RARL): {how}.",
+        f"order ({learnt}): {how}.",
         "",
         f'    imgrank sort PHOTOS "by {next(iter(config["tasks"]), "...")}" '
         f"--model rarl:{config['name']}",

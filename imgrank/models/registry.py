@@ -326,6 +326,10 @@ def _no_model(folder: Path) -> str:
     file = _detector_file(folder.name)
     holds = f"no {file}" if file else f"neither config.json nor {CONFIG}"
     text = f"{folder} is no model: it holds {holds}."
+    # OUT of a training holds its checkpoint as OUT/NAME, and what it needs to go on.
+    inside = [path.parent for path in sorted(folder.glob("[!.]*/config.json"))]
+    if inside:
+        text = f"{text} Below it is {inside[0]}: name that."
     return f"{text} {again(folder)}" if (folder / ORIGIN).is_file() else text
 
 

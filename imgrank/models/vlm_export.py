@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from imgrank.errors import CheckpointError
+from imgrank.listwise.prompt import SYSTEM, instruct
+from imgrank.listwise.rules import kept
 from imgrank.models.card import ORDER, metadata
 from imgrank.models.checkpoint import CARD, read_config
 from imgrank.models.imported import new_folder
@@ -65,11 +67,20 @@ def _card(config: Mapping[str, Any], name: str) -> str:
         f"# {name}",
         "",
         f"The Qwen2.5-VL `{config['backbone']['name']}` with the checkpoint `{config['name']}` "
-        "merged into its weights (imgrank, kind rarl). imgrank sorts with it too:",
+        "merged into its weights (imgrank, kind rarl). imgrank itself rather takes that "
+        "checkpoint, which knows the ends of its scales.",
         "",
-        f'    imgrank sort PHOTOS "by {next(iter(config["tasks"]), "...")}" --model rarl:{name}',
+        f"The system's message: `{SYSTEM}`",
+        "",
+        'A user\'s: 1 to 8 pictures, each after the text "Image 1: " (2, ...), then the task:',
+        "",
+        *(f"- {key}: `{_asked(task)}`" for key, task in config["tasks"].items()),
         "",
         f"Licence: {config.get('licence') or 'unknown'}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _asked(task: Mapping[str, Any]) -> str:
+    return instruct(kept(task["prompt"], task["range"], "{}"))

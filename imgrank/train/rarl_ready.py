@@ -15,10 +15,12 @@ from imgrank.models.vlm_spec import VlmSpec, read_vlm
 from imgrank.train.processes import Processes, join
 from imgrank.train.rarl_data import Problem, problem_of
 from imgrank.train.rarl_policy import require_rarl
-from imgrank.train.rarl_recipe import Tuning, trained_on
+from imgrank.train.rarl_recipe import FIRST, SECOND, Config, Tuning, trained_on
 from imgrank.train.run import alone_in, silent
 
 __all__ = ["Ready", "Report", "ready"]
+
+STATE = "state.pt"  # of either method, in OUT or in a folder of each stage
 
 Report = Callable[[str], None]
 T = TypeVar("T", bound=Tuning)
@@ -50,8 +52,9 @@ def ready(
 ) -> Iterator[Ready[T]]:
     """Joins the other processes, reads data and backbone, and keeps other runs out of `out`.
 
-    Raises MissingExtra, UsageError for a recipe or a device that cannot be, DataError for data that
-    are missing or damaged, CheckpointError for a folder that is no whole Qwen2.5-VL.
+    Raises MissingExtra, UsageError for a recipe or a device that cannot be or an `out` of the other
+    method, DataError for data that are missing or damaged, CheckpointError for a folder that is no
+    whole Qwen2.5-VL.
     """
     require_rarl()
     processes = join(device)
@@ -63,7 +66,18 @@ def ready(
     for line in problem.lines():
         report(line)
     out.mkdir(parents=True, exist_ok=True)
+    _require_own(out, config)
     with alone_in(out) if processes.first else nullcontext():
         spec = processes.in_turn(lambda: read_vlm(backbone))  # hashes what may be 16 GB
         yield Ready(trained_on(config, data, spec.name), problem, spec, processes, report)
     processes.leave()
+
+
+def _require_own(out: Path, config: Tuning) -> None:
+    """Raises UsageError if `out` is of the other of RARL, which has stages, and plain fine-tuning:
+    its state would not be seen, and its checkpoint be replaced."""
+    staged = any((out / stage / STATE).exists() for stage in (FIRST, SECOND))
+    other = (out / STATE).exists() if isinstance(config, Config) else staged
+    if other:
+        made = "sft" if isinstance(config, Config) else "rarl"
+        raise UsageError(f"{out} is of a run of `imgrank train {made}`. Use another --out.")

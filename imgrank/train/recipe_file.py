@@ -128,7 +128,9 @@ def known_fields(config: DataclassInstance, values: Table) -> dict[str, Any]:
     """The fields of a recipe. Raises UsageError if `values` names one that it does not have."""
     known = [each.name for each in fields(config)]
     if unknown := sorted(set(values) - set(known)):
-        raise UsageError(f"the recipe has no field {', '.join(unknown)}.")
+        raise UsageError(
+            f"the recipe has no field {', '.join(unknown)}; it has {', '.join(known)}."
+        )
     return {name: getattr(config, name) for name in known}
 
 

@@ -256,6 +256,7 @@ def test_the_merged_folder_is_a_model_of_its_own(
     assert "library_name: transformers" in text
     assert "license: apache-2.0" in text
     assert "Qwen2.5-VL `tiny-vlm` with the checkpoint `age`" in text
+    assert "- age: `Analyze each image to determine the person's age, and" in text
     modes = {path.stat().st_mode for path in spec.folder.iterdir()}
     assert len(modes) == 1, "others may read all of it or nothing"
     with pytest.raises(UsageError, match="overwrites nothing"):

@@ -23,7 +23,11 @@ from imgrank.errors import DataError, MissingExtra, ModelUnavailable, UsageError
         (["--backbone", "qwen2.5-vl-3b"], ModelUnavailable, "imgrank models pull qwen2.5-vl-3b"),
         (["--start", "tiny-quality"], UsageError, "that is of kind adapter; to start from are"),
         (["--start", "nowhere"], ModelUnavailable, "there is no model 'nowhere'"),
-        (["--set", "seconds.mutation=0"], UsageError, "the recipe has no field seconds"),
+        (
+            ["--set", "seconds.mutation=0"],
+            UsageError,
+            "no field seconds; it has name, ",
+        ),
         (["--name", "second"], UsageError, "name = 'second' is that of a folder of a stage"),
     ],
 )

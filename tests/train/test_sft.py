@@ -16,7 +16,7 @@ from tiny_vlm import rated
 
 from imgrank.errors import CheckpointError, DataError, UsageError
 from imgrank.listwise.prompt import truth_answer
-from imgrank.train import plots, rarl_ready, sft
+from imgrank.train import plots, rarl, rarl_ready, rarl_recipe, sft
 from imgrank.train.processes import ALONE
 from imgrank.train.rarl_data import Problem, draw, opened, problem_of
 from imgrank.train.rarl_policy import Learning, policy_of
@@ -143,6 +143,18 @@ def test_more_processes_than_conversations(
     monkeypatch.setattr(rarl_ready, "join", lambda device: replace(ALONE, count=4))
     with pytest.raises(UsageError, match="4 processes are too many for prompts = 3"):
         ran(CONFIG, root, tmp_path, tiny_vlm_folder, [])
+
+
+def test_neither_method_writes_where_the_other_is_at_work(
+    root: Path, tiny_vlm_folder: Path, tmp_path: Path
+) -> None:
+    for name in ("sft/state.pt", "rarl/second/state.pt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match="rarl is of a run of `imgrank train rarl`"):
+        ran(CONFIG, root, tmp_path / "rarl", tiny_vlm_folder, [])
+    with pytest.raises(UsageError, match="sft is of a run of `imgrank train sft`"):
+        rarl.run(rarl_recipe.Config(), "csv", root, tmp_path / "sft", tiny_vlm_folder)
 
 
 def test_curves_that_find_no_room_say_so(tmp_path: Path) -> None:
