@@ -75,6 +75,11 @@ def backbone_of(name: str, settings: Settings) -> Path:
 
     entry = find(name, settings.models_dir)
     if entry.kind not in ("backbone", "damaged"):
+        if entry.kind == "vlm":
+            raise UsageError(
+                f"--backbone {name}: that is a Qwen2.5-VL, which `imgrank train rarl` and "
+                "`imgrank train sft` train. Name an OpenCLIP model here."
+            )
         raise UsageError(
             f"--backbone {name}: that is a checkpoint of kind {entry.kind}, no backbone. Of one "
             "with towers of its own `imgrank models export NAME DIR` writes a folder that is one."

@@ -3,6 +3,9 @@
 LoRA on the language model's projections; the vision tower has modules of the same names and none of
 it. The start of the stage is then the same model with LoRA switched off, so what earlier stages
 learnt is merged into the weights before. Factors are float32 on weights of the model's precision.
+In bfloat16 what is merged is rounded, so a second stage learns on round(W + D1), and whoever uses
+its checkpoint has round(W + D1 + D2), the sum rounded once, rather than round(W + D1) + D2: both
+are within a part in 256 of each weight, as every weight of such a model is.
 `full`: all weights but the vision tower's learn, in float32 and computed in bfloat16 where that is
 asked for; the start is a second, frozen copy.
 
@@ -244,12 +247,24 @@ def enough_memory(config: Tuning) -> Iterator[None]:
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-        pieces = max(1, (config.at_once or 2 * config.prompts) // 2)
         raise CheckpointError(
-            "a step does not fit into the device's memory. Go on from the last state with the same "
-            f"line and --set at_once={pieces} (answers that go through the model together), "
-            "--set checkpointing=true; else use another --out with a smaller max_pixels."
+            f"a step does not fit into the device's memory. {_of_the_same_run(config)}What else "
+            "takes less is another --out with a smaller max_pixels or max_new_tokens, and of a GPU "
+            "whose memory is in pieces PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True before the "
+            "line."
         ) from error
+
+
+def _of_the_same_run(config: Tuning) -> str:
+    """A sentence on what takes less memory and leaves the state usable, "" if that is all set."""
+    less = []
+    if pieces := (config.at_once or 2 * config.prompts) // 2:
+        less.append(f"--set at_once={pieces} (answers that go through the model together)")
+    if not config.checkpointing:
+        less.append("--set checkpointing=true")
+    if not less:
+        return ""
+    return f"Go on from the last state with the same line and {', '.join(less)}. "
 
 
 def _with_lora(model: Any, config: Tuning) -> Any:

@@ -99,3 +99,11 @@ def test_odd_data(
     assert said in str(result.exception)
     assert not (tmp_path / "out").exists()
     shutil.rmtree(tmp_path / "rated")
+
+
+def test_a_model_that_talks_is_no_backbone_of_an_adapter(tiny_vlm_folder: Path) -> None:
+    given = ["train", "adapter", "--data", "utkface", "--backbone", str(tiny_vlm_folder)]
+    result = CliRunner().invoke(cli, given)
+    assert isinstance(result.exception, UsageError)
+    said = "that is a Qwen2.5-VL, which `imgrank train rarl` and `imgrank train sft` train"
+    assert said in str(result.exception)

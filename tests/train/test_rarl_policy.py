@@ -184,6 +184,10 @@ def test_too_little_memory_says_what_takes_less() -> None:
         enough_memory(replace(TUNING, at_once=4)),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")
+    least = replace(TUNING, at_once=1, checkpointing=True)  # of the same run nothing takes less
+    with pytest.raises(CheckpointError) as told, enough_memory(least):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert "same line" not in str(told.value) and "smaller max_pixels" in str(told.value)
     with pytest.raises(RuntimeError, match="another"), enough_memory(TUNING):
         raise RuntimeError("another")
 
