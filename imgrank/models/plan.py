@@ -286,9 +286,15 @@ def _contents(wish: Wish, repository: Repository, settings: Settings, allow_pick
         if "format" not in config:
             *before, last = vlm_files(repository)
             return _with(base, repository, VLM, last, tuple(before), config)
-        small = tuple(name for name in (checkpoint.CONFIG, checkpoint.CARD) if name in names)
-        needs = _needs(config, repository.name, settings, allow_pickle)
-        return _with(base, repository, config["kind"], checkpoint.WEIGHTS, small, config, needs)
+        if wish.carries:  # it may even say that it rests on itself
+            raise ModelUnavailable(
+                f"{wish.repository} is said to be what a checkpoint rests on, and is a checkpoint "
+                "itself. Ask the owners of what you asked for; nothing was fetched."
+            )
+        if checkpoint.WEIGHTS in names:
+            small = tuple(name for name in (checkpoint.CONFIG, checkpoint.CARD) if name in names)
+            needs = _needs(config, repository.name, settings, allow_pickle)
+            return _with(base, repository, config["kind"], checkpoint.WEIGHTS, small, config, needs)
     known = listed_as(f"hf:{wish.repository}")
     raise ModelUnavailable(
         f"{wish.repository} holds no model that imgrank can use: neither {CONFIG} (a backbone) "
@@ -341,6 +347,7 @@ def _needs(
     if revision and revision != wish.asked:
         listed_at = wish.listed and replace(wish.listed, revision=revision, files={})
         wish = replace(wish, asked=revision, listed=listed_at)  # its digests are of another commit
+    wish = replace(wish, carries=True)
     usable = name if known or name.isidentifier() else wish.repository.partition("/")[2]
     return _plan(_named(wish, usable, settings), settings, allow_pickle, False)
 

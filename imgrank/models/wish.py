@@ -61,7 +61,8 @@ _NAME = re.compile(r"[^\W.][\w.+-]*")
 @dataclass(frozen=True, slots=True)
 class Wish:
     """name: of the folder to be.   origin: as recorded, without a revision.   asked: a commit,
-    a tag or a branch, "" if none was.   weights: file that OpenCLIP's table names, or ""."""
+    a tag or a branch, "" if none was.   weights: file that OpenCLIP's table names, or "".
+    carries: whether a checkpoint says that it rests on it."""
 
     text: str
     name: str
@@ -72,6 +73,7 @@ class Wish:
     architecture: str = ""
     tag: str = ""
     weights: str = ""
+    carries: bool = False
 
     @property
     def key(self) -> str:

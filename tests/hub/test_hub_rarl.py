@@ -144,6 +144,28 @@ def joined(table: Any, change: Any) -> Any:
     return {**table, **{key: joined(table.get(key), value) for key, value in change.items()}}
 
 
+def test_one_whose_weights_are_elsewhere_than_ours_are(
+    hub: StandIn, settings: Settings, tiny_vlm_folder: Path, tmp_path: Path
+) -> None:
+    folder = random_rarl(tmp_path / "odd", tiny_vlm_folder)
+    (folder / "model.safetensors").rename(folder / "model.safetensors.index.json")
+    hub.add("owner/odd", {path.name: path.read_bytes() for path in folder.iterdir()})
+    with pytest.raises(ModelUnavailable, match="holds no model that imgrank can use"):
+        plan("hf:owner/odd", settings)
+
+
+def test_one_that_says_it_rests_on_itself(
+    hub: StandIn, settings: Settings, tiny_vlm_folder: Path, tmp_path: Path
+) -> None:
+    folder = random_rarl(tmp_path / "odd", tiny_vlm_folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["backbone"] |= {"origin": "hf:owner/odd", "digest": f"sha256:{'0' * 64}"}
+    (folder / "config.json").write_text(json.dumps(config))
+    hub.add("owner/odd", {path.name: path.read_bytes() for path in folder.iterdir()})
+    with pytest.raises(ModelUnavailable, match="is a checkpoint itself"):
+        plan("hf:owner/odd", settings)
+
+
 def test_what_was_trained_on_another_model_is_not_installed(
     hub: StandIn, settings: Settings, files: Mapping[str, bytes], tiny_vlm_folder: Path,
     tmp_path: Path,
