@@ -7,18 +7,21 @@ Texts and usual ends are fields `rule` and `values` of tasks.toml. A rule kept i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from imgrank.errors import DataError, InstructionError, UsageError
 from imgrank.instruction import parse
 from imgrank.listwise.prompt import Rule
 from imgrank.tasks import tasks
 
-__all__ = ["FREE", "kept", "rule_of", "template"]
+__all__ = ["FREE", "as_asked", "kept", "rule_of", "template"]
 
 Ends = tuple[float, float]
 
 FREE: Ends = (0.0, 10.0)  # of free text, which has no scale of its own
+FRAME = 'the degree to which the image shows "{}"'
 # Their unit has ends that all data sets share, so that models of two data sets can be compared;
 # the ends of a few labels (ages of 3 to 61) would only mislead. MOS has other ends in every set.
 SHARED = frozenset({"age", "count"})
@@ -72,7 +75,7 @@ def template(task: str | None, prompt_or_text: str, subject: str = "", *, unit: 
     known = tasks().get(task or "")
     if known is None:
         words = (subject or _wish(prompt_or_text)).replace('"', "'").replace("{}", " ")
-        return f'the degree to which the image shows "{" ".join(words.split())}"'
+        return FRAME.format(" ".join(words.split()))
     if not known.rule:
         raise UsageError(
             f"The {known.phrases[0]} of a picture is measured, not guessed by a model. "
@@ -85,6 +88,17 @@ def template(task: str | None, prompt_or_text: str, subject: str = "", *, unit: 
 def kept(prompt: str, ends: Sequence[float], subject: str) -> Rule:
     """The rule of a task's facts in a checkpoint: its `prompt`, its `range` and what is counted."""
     return Rule(prompt.replace("{}", subject or "objects"), float(ends[0]), float(ends[1]))
+
+
+def as_asked(kept_tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The tasks' facts of a checkpoint, the prompt of free text being what a user asks for: the
+    words that `template` made a rule of."""
+    frame = re.compile(re.escape(FRAME).replace(r"\{\}", "(.+)"))
+    found: dict[str, Mapping[str, Any]] = {}
+    for task, facts in kept_tasks.items():
+        words = None if task in tasks() else frame.fullmatch(str(facts.get("prompt")))
+        found[task] = {**facts, "prompt": words[1]} if words else facts
+    return found
 
 
 def _other(task: str | None, unit: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imgrank.errors import ImgrankError, UsageError
+from imgrank.models.checkpoint import RARL
 from imgrank.models.registry import DETECTOR, VLM, Entry
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
@@ -49,7 +50,10 @@ def keys_of(entry: Entry) -> list[str]:
 
 def own_words(entry: Entry) -> list[str]:
     """Prompts of its tasks that tasks.toml does not know: instructions in somebody's own words."""
-    own = {task: facts for task, facts in entry.tasks.items() if task not in tasks()}
+    from imgrank.listwise.rules import as_asked
+
+    facts_of = as_asked(entry.tasks) if entry.kind == RARL else entry.tasks
+    own = {task: facts for task, facts in facts_of.items() if task not in tasks()}
     return [str(facts.get("prompt") or task) for task, facts in own.items()]
 
 

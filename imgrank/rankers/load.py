@@ -13,11 +13,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from imgrank.errors import CheckpointError, ModelUnavailable, UsageError
 from imgrank.instruction import Query, tasks
@@ -220,12 +220,20 @@ def _default_for(query: Query, settings: Settings) -> str:
     own = users_default(settings)
     trained = [entry.name for entry in entries() if trained_for(entry.tasks, query)]
     chosen = answering().get(query.task or "")
-    if settings.model and own and trained_for(own.tasks, query):
+    if settings.model and own and trained_for(_tasks_of(own), query):
         return settings.model
     if trained:
         return chosen if chosen in trained else trained[0]
     by_words = own is not None and (own.by_words or own.kind == VLM)
     return settings.model if settings.model and by_words else DEFAULT_BACKBONE
+
+
+def _tasks_of(entry: Entry) -> Mapping[str, Any]:
+    if entry.kind != RARL:
+        return entry.tasks
+    from imgrank.listwise.rules import as_asked  # its own words are kept as a rule
+
+    return as_asked(entry.tasks)
 
 
 def _job(query: Query, ranker: Ranker) -> Job:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,7 @@ from imgrank.errors import MissingExtra, UsageError
 from imgrank.images.reading import DECODE_VERSION
 from imgrank.instruction import Query, tasks
 from imgrank.listwise.prompt import Rule, instruct, messages
-from imgrank.listwise.rules import kept, rule_of
+from imgrank.listwise.rules import as_asked, kept, rule_of
 from imgrank.models.checkpoint import RARL, identity, read_config
 from imgrank.models.rarl_checkpoint import check_backbone
 from imgrank.models.vlm_spec import VlmSpec, read_vlm
@@ -116,7 +115,7 @@ class RARLRanker:
             self.config = config = read_config(folder, RARL)
             check_backbone(config, self.spec, folder)
             self.name = str(config["name"])
-            self.tasks = {task: _asked_for(task, facts) for task, facts in config["tasks"].items()}
+            self.tasks = as_asked(config["tasks"])
             self._prompts = {task: str(facts["prompt"]) for task, facts in config["tasks"].items()}
             self.revision = str(config["weights"]["sha256"])[:12]
             base = identity(folder, self.spec.identity)
@@ -279,9 +278,3 @@ class RARLRanker:
     def _require(self) -> None:
         if importlib.util.find_spec("transformers") is None:
             raise MissingExtra(f"{self.name}, a vision-language model,", "rarl")
-
-
-def _asked_for(task: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A task's facts, its prompt being what a user asks for: of a free text its words alone."""
-    words = re.search(r'"(.+)"$', str(facts["prompt"]))
-    return facts if task in tasks() or words is None else {**facts, "prompt": words[1]}

@@ -14,6 +14,8 @@ from window_models import AGE, rarl_folder, vlm_folder
 from imgrank.errors import CheckpointError, MissingExtra, ModelUnavailable, UsageError
 from imgrank.instruction import parse
 from imgrank.models import throughput
+from imgrank.models.defaults import own_words
+from imgrank.models.registry import find
 from imgrank.models.throughput import Speed
 from imgrank.rankers import rarl
 from imgrank.rankers.base import Answer, Job
@@ -125,6 +127,10 @@ def test_subjects_and_own_words_of_a_checkpoint(models: Path) -> None:
     assert cosy.range == (1, 5)
     with pytest.raises(UsageError, match="it knows 'a cosy room', age, count"):
         route(parse("a dark room"), load_settings(), "many")
+    default = replace(load_settings(), model="rarl:many")
+    assert route(parse("a cosy room"), default).answer.model == "many"
+    assert route(parse("a dark room"), default).answer.model == "tiny"
+    assert own_words(find("many", models)) == ["a cosy room"]
 
 
 def test_identities(models: Path) -> None:
