@@ -255,9 +255,13 @@ def load_state(path: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
         raise CheckpointError(
             f"{path} is damaged. Delete it; the training then starts again. ({error})"
         ) from error
-    if state.get("recipe") != json.dumps(recipe, sort_keys=True):
+    own = json.dumps(recipe, sort_keys=True)
+    if state.get("recipe") != own:
+        before, now = json.loads(state.get("recipe") or "{}"), json.loads(own)
+        names = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         raise CheckpointError(
-            f"{path} is of a run with other settings. Use them, another --out, or delete it."
+            f"{path} is of a run with other settings ({', '.join(names)}). Use its own, another "
+            "--out, or delete it."
         )
     return state
 

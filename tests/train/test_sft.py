@@ -133,7 +133,7 @@ def test_a_stop_changes_nothing(
     assert (facts["kind"], facts["model"]["lora"]["rank"]) == ("rarl", 4)
     assert facts["training"]["method"] == "sft"
     assert "4 steps of 3 conversations, seed 0" in (whole / "README.md").read_text()
-    with pytest.raises(CheckpointError, match="of a run with other settings"):
+    with pytest.raises(CheckpointError, match=r"of a run with other settings \(lr\)"):
         ran(replace(CONFIG, lr=2e-3), root, tmp_path / "whole", tiny_vlm_folder, said)
 
 
