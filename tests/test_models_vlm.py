@@ -11,6 +11,7 @@ import pytest
 from model_folders import Run, put, rows, runner
 
 from imgrank.errors import CheckpointError, UsageError
+from imgrank.models.catalogue import describe, sort_line
 from imgrank.models.checkpoint import identity
 from imgrank.models.registry import find, listed
 from imgrank.models.resting import backbone_by_digest, lacking
@@ -210,6 +211,25 @@ def test_a_folder_of_somebody_elses_says_its_terms_itself(run: Run, seer: Path) 
     assert told() == ("Some RESEARCH LICENSE AGREEMENT", True)
     (seer / "README.md").write_text("---\nlicense: apache-2.0\n---\n# seer\n")
     assert told() == ("apache-2.0", False)
+
+
+@pytest.mark.parametrize(
+    ("task", "prompt", "wish"),
+    [
+        ("age", "the person's age", "by age"),
+        ("count", "the number of {}", "by the number of dogs"),
+        ("a-cosy-room", 'the degree to which the image shows "a cosy room"', "a cosy room"),
+        ("odd", "what $(costs)", "a cat"),
+    ],
+)
+def test_its_card_and_the_list_name_a_sort_that_it_answers(
+    tmp_path: Path, seer: Path, task: str, prompt: str, wish: str
+) -> None:
+    known = {**AGE, "prompt": prompt, **({"subjects": ["dogs"]} if task == "count" else {})}
+    folder = random_rarl(tmp_path / "mine", seer, tasks={task: known})
+    line = f'imgrank sort PHOTOS "{wish}" --model rarl:'
+    assert f"    {line}mine\n" in (folder / "README.md").read_text()
+    assert sort_line(describe(str(folder), load_settings())) == f"{line}{folder}"
 
 
 def test_doctor_names_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

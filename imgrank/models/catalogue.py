@@ -37,7 +37,16 @@ from imgrank.models.terms import licence_said, limits
 from imgrank.settings import Settings
 from imgrank.tasks import tasks
 
-__all__ = ["Known", "Pinned", "State", "catalogue", "describe", "sort_line", "unfinished"]
+__all__ = [
+    "Known",
+    "Pinned",
+    "State",
+    "catalogue",
+    "describe",
+    "example",
+    "sort_line",
+    "unfinished",
+]
 
 State = Literal["embedded", "here", "not here", "unpublished", "damaged", "no backbone"]
 Pinned = Literal[
@@ -135,16 +144,19 @@ def unfinished(settings: Settings) -> Mapping[str, int]:
     return found
 
 
-def _example(known: Known) -> str:
-    """An instruction that this model answers: "by image quality", "a cat"."""
-    for task in known.tasks:
-        facts = known.tasks[task]
+def example(kind: str, own: Mapping[str, Any]) -> str:
+    """An instruction that a model of this kind answers: "by image quality", "a cat".
+
+    own: its tasks, as its config has them.
+    """
+    from imgrank.listwise.rules import as_asked
+
+    for task, facts in (as_asked(own) if kind == RARL else own).items():
         if task == "count":
             wish = f"by the number of {next(iter(facts.get('subjects') or ['cats']))}"
-        elif known.kind == RARL:  # the prompt of its own words is a rule that was made of them
-            wish = f"by {tasks()[task].phrases[0]}" if task in tasks() else task
         elif task in tasks():
-            wish = f"by {max(tasks()[task].phrases[:2], key=len)}"
+            phrases = tasks()[task].phrases[: 1 if kind == RARL else 2]  # an age in years
+            wish = f"by {max(phrases, key=len)}"
         else:
             wish = str(facts.get("prompt") or task)
         # It is printed within quotes, to be copied into a shell, and others wrote it.
@@ -157,10 +169,11 @@ def sort_line(known: Known) -> str:
     """A command that uses a model that is here: a sort, or what else it is made for."""
     if known.kind == DETECTOR:
         return "imgrank age PHOTOS"
+    wish = example(known.kind, known.tasks)
     if known.kind == RETRIEVAL:
-        return f'imgrank search PHOTOS "{_example(known)}" --model {shlex.quote(known.call)}'
+        return f'imgrank search PHOTOS "{wish}" --model {shlex.quote(known.call)}'
     model = f"{PREFIX}{known.call}" if known.kind in (RARL, VLM) else known.call
-    return f'imgrank sort PHOTOS "{_example(known)}" --model {shlex.quote(model)}'
+    return f'imgrank sort PHOTOS "{wish}" --model {shlex.quote(model)}'
 
 
 def _of_entry(entry: Entry, settings: Settings, locks: Mapping[str, Locked]) -> Known:

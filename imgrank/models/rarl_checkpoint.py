@@ -233,6 +233,8 @@ def card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
 
     notes: data, terms and limits, Markdown.   training: one line each: command, data, seed, time.
     """
+    from imgrank.models.catalogue import example
+
     backbone, lora = config["backbone"]["name"], config["model"]["lora"]
     plain = config.get("training", {}).get("method") == "sft"
     learnt = "plain fine-tuning, SFT" if plain else "RARL"
@@ -244,8 +246,7 @@ def card(config: Mapping[str, Any], notes: str, training: Sequence[str]) -> str:
         f"The Qwen2.5-VL `{backbone}`, trained to value pictures side by side and to list them in "
         f"order ({learnt}): {how}.",
         "",
-        f'    imgrank sort PHOTOS "by {next(iter(config["tasks"]), "...")}" '
-        f"--model rarl:{config['name']}",
+        f'    imgrank sort PHOTOS "{example(RARL, config["tasks"])}" --model rarl:{config["name"]}',
         "",
         *(f"- {_told(key, task)}" for key, task in config["tasks"].items()),
         f"- rests on `{backbone}`, which is needed beside it; `imgrank models export` writes both "
