@@ -17,7 +17,7 @@ What we chose, and why:
   a stage (a guess; `recipes/rarl.toml` says what else is ours).
 
 Run:  imgrank train rarl --data utkface --root DATA --backbone qwen2.5-vl-3b --out runs/age
-Ctrl-C saves; the same line goes on, bit for bit. In several processes: torchrun --nproc_per_node 2
+Ctrl-C saves; the same line goes on, on a CPU bit for bit. In several processes: torchrun --nproc_per_node 2
 -m imgrank train rarl ...: prompts are shared out, each process has whole groups. OUT/first/NAME is
 stage 1's checkpoint, OUT/NAME the result; state, log, curves: OUT/first, OUT/second.
 Expected (the paper's, 7B): UTKFace MAE 3.81, Kendall's tau .921/.905/.852 for 2/4/8 pictures;

@@ -166,7 +166,8 @@ class Learning:
         self.policy, self.clip = policy, config.clip
         self.step, self.seconds = 0, 0.0
         weights = list(policy.trained().values())
-        self.optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=0.0)
+        # One weight after another: all together take as much memory again on a GPU.
+        self.optimizer = torch.optim.AdamW(weights, config.lr, weight_decay=0.0, foreach=False)
         self.optimizer.zero_grad(set_to_none=True)
 
     def advance(self, processes: Processes = ALONE) -> float:
