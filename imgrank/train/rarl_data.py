@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,12 @@ def problem_of(name: str, root: Path, options: ReadOptions | None = None) -> Pro
     query has two different values."""
     options = options or ReadOptions()
     data = read(name, root, options)
-    found = [_asked(data, labels, options) for labels in data.labels]
+    left_out: list[str] = []
+    found = [_asked(data, labels, left_out.append) for labels in data.labels]
+    for line in left_out[:MOST_LINES]:
+        options.report(line)
+    if (more := len(left_out) - MOST_LINES) > 0:
+        options.report(f"{data.name}: the same of {more} more queries")
     asked = tuple(each for each in found if each is not None)
     if not asked:
         raise DataError(
@@ -107,22 +112,26 @@ def problem_of(name: str, root: Path, options: ReadOptions | None = None) -> Pro
     return Problem(data, asked, _digest(data, asked), options.fold)
 
 
-def _asked(data: Labelled, labels: Labels, options: ReadOptions) -> Asked | None:
+def _asked(data: Labelled, labels: Labels, report: Callable[[str], None]) -> Asked | None:
     """None, and a report, for a query that has nothing to order."""
     rows = data.rows("train", labels)
     values = labels.values[rows].astype(np.float64)
     rule = _rule(labels, values)
     fit = (values >= rule.low) & (values <= rule.high)
     if not fit.all():
-        options.report(
-            f"{data.name}, {labels.key}: {np.count_nonzero(~fit)} pictures have a value outside "
-            f"{rule.low:g} to {rule.high:g} and are left out"
+        report(
+            f"{data.name}, {labels.key}: left out, with a value outside {rule.low:g} to "
+            f"{rule.high:g}: {_pictures(int(np.count_nonzero(~fit)))}"
         )
     rows, values = rows[fit], values[fit]
     if len(np.unique(values)) < 2:
-        options.report(f"{data.name}: {labels.key} is left out: its pictures have all one value")
+        report(f"{data.name}: {labels.key} is left out: its pictures have all one value")
         return None
     return Asked(labels, rule, rows, values)
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count:,} pictures"
 
 
 def _rule(labels: Labels, values: Values) -> Rule:

@@ -114,7 +114,16 @@ def test_values_outside_a_range_that_all_share_are_left_out(
     found = problem(count, monkeypatch=monkeypatch, told=told)
     assert found.asked[0].rule == Rule("the number of books", 0.0, 20.0)
     assert found.asked[0].rows.tolist() == [0, 1, 2]
-    assert told == ["toy, count: 2 pictures have a value outside 0 to 20 and are left out"]
+    assert told == ["toy, count: left out, with a value outside 0 to 20: 2 pictures"]
+
+
+def test_of_many_queries_only_some_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    objects = [f"thing {n}" for n in range(6)]
+    counts = [labels("count", [0.0, 3.0, 21.0], subject=each) for each in objects]
+    problem(*counts, monkeypatch=monkeypatch, told=told)
+    assert told[:4] == ["toy, count: left out, with a value outside 0 to 20: 1 picture"] * 4
+    assert told[4:] == ["toy: the same of 2 more queries"]
 
 
 def test_a_range_that_nobody_gives_is_that_of_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
