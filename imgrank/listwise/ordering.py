@@ -7,8 +7,9 @@ unit, the offsets being 0 in the mean, and may lie a little beyond the ends of t
 
 Pictures that an answer of the first round leaves out are asked about again, once together in a
 smaller window, then each alone (unless none of several answers had any value). One that still has
-no value has no place in the order, as a picture without a date has none in one by date, and is
-reported as left out.
+no value has no place in the order, as a picture without a date has none in one by date: a last
+place would read as a judgement and would move its file with the others. It is named as left out
+(`cli/sort.py`), and its file stays.
 
 Scores are of a set: they depend on which other pictures there are. They are kept under the ranker's
 identity, the prompt and a digest of the sorted contents: the same pictures, wherever they lie, are
