@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ from imgrank.models.vlm import VisionLanguage
 from imgrank.train import rarl, rarl_ready
 from imgrank.train import rarl_metrics as metrics
 from imgrank.train.plots import panels_figure
+from imgrank.train.processes import Processes
 from imgrank.train.rarl_data import Problem, draw, opened, problem_of
 from imgrank.train.rarl_policy import Learning
 from imgrank.train.rarl_recipe import Stage
@@ -222,6 +225,62 @@ def test_a_step_is_the_mean_over_the_whole_batch(
         torch.testing.assert_close(own[name], slow[name], rtol=2e-3, atol=2e-6)
 
 
+class OfTwo:
+    """A process of two, which are threads here: what one gives is there for both."""
+
+    count, given = 2, [torch.empty(0), torch.empty(0)]
+
+    def __init__(self, rank: int, both: Barrier) -> None:
+        self.rank, self.both = rank, both
+
+    def gather(self, own: Tensor, rows: int) -> Tensor:
+        assert len(own) == len(range(rows)[Processes(self.rank, 2).share(rows)])
+        self.given[self.rank] = own
+        self.both.wait(60)
+        found = torch.cat(self.given)
+        self.both.wait(60)
+        return found
+
+
+@pytest.mark.parametrize("loss", ["dapo", "grpo"])
+def test_two_processes_step_as_one(
+    problem: Problem, tiny_vlm_folder: Path, tmp_path: Path, steady: None, loss: str
+) -> None:
+    """One has a prompt, the other two, with answers of other lengths."""
+    config = only(replace(SEVERAL, mutation=1.0), loss=loss, prompts=3, at_once=2)
+    made = [begun(problem, tiny_vlm_folder, tmp_path, config) for _ in range(3)]
+    for _, learning in made:
+        with torch.no_grad():
+            for n, factor in enumerate(learning.policy.trained().values()):
+                factor.add_(torch.randn(factor.shape, generator=torch.Generator().manual_seed(n)))
+    job, alone = made[0]
+    whole = rarl.roll_out(job, alone)
+    row = rarl.update(job, whole, alone)
+    both = Barrier(2)
+
+    def half(rank: int) -> dict[str, float]:
+        learning, mine = made[1 + rank][1], range(3)[Processes(rank, 2).share(3)]
+        own = [b for n in mine for b in range(n * config.group, (n + 1) * config.group)]
+        part = rarl.RollOut(
+            [whole.prompts[n] for n in mine],
+            learning.policy.vlm.take(whole.asked, mine),
+            learning.policy.padded(list(whole.answers[own])),
+            [whole.earned[b] for b in own],
+            whole.swapped[own],
+            whole.R[list(mine)],
+        )
+        return rarl.update(replace(job, processes=OfTwo(rank, both)), part, learning)
+
+    with ThreadPoolExecutor(2) as threads:
+        rows = list(threads.map(half, range(2)))
+    assert rows[0] == rows[1] == pytest.approx(row, rel=1e-4, abs=1e-5)
+    expected, *parts = (gradients(learning) for _, learning in made)
+    for name, gradient in expected.items():
+        mean = (parts[0][name] + parts[1][name]) / 2
+        torch.testing.assert_close(mean, gradient, rtol=2e-3, atol=2e-6)
+    assert any(gradient.any() for gradient in expected.values())
+
+
 def _slowly(policy: object, conversation: list, kept: Tensor, temperature: float) -> Tensor:
     """log p [T] of one answer, without padding: the logits of a plain pass over prompt and answer,
     without the tokens that are never drawn."""
@@ -331,8 +390,6 @@ def test_a_loss_that_is_no_number_ends_it(
 def test_more_processes_than_prompts(
     root: Path, tiny_vlm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imgrank.train.processes import Processes
-
     monkeypatch.setattr(rarl_ready, "join", lambda device: Processes(0, 3))
     with pytest.raises(UsageError, match="3 processes are too many for prompts = 2"):
         trained(root, tiny_vlm_folder, tmp_path)
