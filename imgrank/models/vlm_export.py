@@ -33,6 +33,8 @@ def export_merged(checkpoint: Path, backbone: Path, folder: Path, *, shard: str 
     Raises UsageError for the folder's name, CheckpointError if a file cannot be read or written,
     or the checkpoint rests on another model; MissingExtra without transformers.
     """
+    from safetensors import SafetensorError
+
     from imgrank.models.vlm_loading import load_model, quietly
 
     config = read_config(checkpoint, RARL)
@@ -43,7 +45,7 @@ def export_merged(checkpoint: Path, backbone: Path, folder: Path, *, shard: str 
         try:
             with quietly():
                 model.save_pretrained(staging, max_shard_size=shard)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, SafetensorError) as error:  # the last: a full disk
             raise CheckpointError(f"transformers cannot write {target}: {error}") from error
         mode = (staging / CONFIG).stat().st_mode
         for weights in staging.glob("*.safetensors"):  # which nobody else may read
