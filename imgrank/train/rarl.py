@@ -17,9 +17,10 @@ What we chose, and why:
   a stage (a guess; `recipes/rarl.toml` says what else is ours).
 
 Run:  imgrank train rarl --data utkface --root DATA --backbone qwen2.5-vl-3b --out runs/age
-Ctrl-C saves; the same line goes on, on a CPU bit for bit. In several processes: torchrun --nproc_per_node 2
--m imgrank train rarl ...: prompts are shared out, each process has whole groups. OUT/first/NAME is
-stage 1's checkpoint, OUT/NAME the result; state, log, curves: OUT/first, OUT/second.
+Ctrl-C saves; the same line goes on, on a CPU bit for bit. In several processes: torchrun
+--nproc_per_node 2 -m imgrank train rarl ...: prompts are shared out, each process has whole groups.
+OUT/first/NAME is stage 1's checkpoint, OUT/NAME the result; state, log, curves: OUT/first,
+OUT/second.
 Expected (the paper's, 7B): UTKFace MAE 3.81, Kendall's tau .921/.905/.852 for 2/4/8 pictures;
 COCO-REM accuracy 71.80, AVA SRCC .803; 3B 4.02, 68.73, .783. Never run at that size here: only on
 a tiny random model of the same classes (tests/bench/rarl.py).
