@@ -20,7 +20,7 @@ Figures, of pictures that no training has seen, before and after:
 Means over seeds and (lowest to highest). It says what the parts do here, nothing about the paper:
 there is no language, no photograph and next to no network.
 
-    OMP_NUM_THREADS=1 python tests/bench/rarl.py [--work DIR] [--seeds 3] [--steps 40] [--only NAME]
+    OMP_NUM_THREADS=1 python tests/bench/rarl.py [--work DIR] [--seeds 3] [--steps 120] [--only NAME]
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ RECIPE: dict[str, Any] = {
     "lora_alpha": 16.0,
     "prompts": 4,
     "group": 8,
-    "lr": 2e-3,
+    "lr": 1e-3,
     "max_new_tokens": 72,  # one about 4 pictures has 64
     "at_once": 0,
     "generate_at_once": 0,
@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="The first seed.")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--taught", type=int, default=130, help="Steps of plain fine-tuning.")
     parser.add_argument("--only", nargs="*", choices=list(STARTS), help="These starts.")
     parser.add_argument("--recipes", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
