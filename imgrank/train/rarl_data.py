@@ -35,7 +35,7 @@ from imgrank.listwise.rules import rule_of
 from imgrank.models.vlm_inputs import Conversation
 from imgrank.tasks import tasks
 
-__all__ = ["Asked", "Problem", "Prompt", "draw", "opened", "problem_of"]
+__all__ = ["Asked", "Problem", "Prompt", "check_pictures", "draw", "opened", "problem_of"]
 
 Rows = npt.NDArray[np.intp]
 Values = npt.NDArray[np.float64]
@@ -203,6 +203,36 @@ def opened(problem: Problem, prompts: Sequence[Prompt], max_pixels: int) -> list
         (messages(each.rule, len(each.rows)), [by_row[row] for row in each.rows])
         for each in prompts
     ]
+
+
+def check_pictures(problem: Problem, max_pixels: int, report: Callable[[str], None]) -> None:
+    """Decodes every picture that a run may draw, once: in the middle of a day's training a damaged
+    one would be found too late.
+
+    Raises DataError, naming some of them, if any cannot be read.
+    """
+    data = problem.data
+    rows = np.unique(np.concatenate([each.rows for each in problem.asked])).tolist()
+    if data.render is not None:
+        return
+    report(f"{data.name}: looking whether all {len(rows):,} pictures can be read")
+
+    def reason(row: int) -> str:
+        try:
+            _picture(data, row, max_pixels)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(DECODERS) as threads:
+        found = [said for said in threads.map(reason, rows) if said]
+    if found:
+        more = [f"and {len(found) - MOST_LINES} more"] if len(found) > MOST_LINES else []
+        listed = "".join(f"\n  {said}" for said in [*found[:MOST_LINES], *more])
+        raise DataError(
+            f"{data.name}: {_pictures(len(found))} of {len(rows):,} cannot be read:{listed}\n"
+            "Unpack the set again, or take these away and go on without them: --partial."
+        )
 
 
 def _picture(data: Labelled, row: int, max_pixels: int) -> Image.Image:

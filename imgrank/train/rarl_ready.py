@@ -13,7 +13,7 @@ from imgrank.data.labelled import ReadOptions
 from imgrank.errors import UsageError
 from imgrank.models.vlm_spec import VlmSpec, read_vlm
 from imgrank.train.processes import Processes, join
-from imgrank.train.rarl_data import Problem, problem_of
+from imgrank.train.rarl_data import Problem, check_pictures, problem_of
 from imgrank.train.rarl_policy import require_rarl
 from imgrank.train.rarl_recipe import FIRST, SECOND, Config, Tuning, trained_on
 from imgrank.train.run import alone_in, silent
@@ -65,8 +65,11 @@ def ready(
     problem = problem_of(data, root, ReadOptions(fold, partial, report))
     for line in problem.lines():
         report(line)
-    out.mkdir(parents=True, exist_ok=True)
     _require_own(out, config)
+    if processes.first and not _states(out):
+        check_pictures(problem, config.max_pixels, report)
+    processes.wait()
+    out.mkdir(parents=True, exist_ok=True)
     with alone_in(out) if processes.first else nullcontext():
         spec = processes.in_turn(lambda: read_vlm(backbone))  # hashes what may be 16 GB
         yield Ready(trained_on(config, data, spec.name), problem, spec, processes, report)
@@ -76,8 +79,13 @@ def ready(
 def _require_own(out: Path, config: Tuning) -> None:
     """Raises UsageError if `out` is of the other of RARL, which has stages, and plain fine-tuning:
     its state would not be seen, and its checkpoint be replaced."""
-    staged = any((out / stage / STATE).exists() for stage in (FIRST, SECOND))
-    other = (out / STATE).exists() if isinstance(config, Config) else staged
+    staged = any(state.parent != out for state in _states(out))
+    other = out / STATE in _states(out) if isinstance(config, Config) else staged
     if other:
         made = "sft" if isinstance(config, Config) else "rarl"
         raise UsageError(f"{out} is of a run of `imgrank train {made}`. Use another --out.")
+
+
+def _states(out: Path) -> list[Path]:
+    """Of earlier runs, of either method."""
+    return [path for place in (out, out / FIRST, out / SECOND) if (path := place / STATE).exists()]

@@ -20,7 +20,7 @@ Figures, of pictures that no training has seen, before and after:
 Means over seeds and (lowest to highest). It says what the parts do here, nothing about the paper:
 there is no language, no photograph and next to no network.
 
-    OMP_NUM_THREADS=1 python tests/bench/rarl.py [--work DIR] [--seeds 3] [--steps 120] [--only NAME]
+    OMP_NUM_THREADS=1 python tests/bench/rarl.py [--seeds 3] [--steps 120] [--only NAME]
 """
 
 from __future__ import annotations

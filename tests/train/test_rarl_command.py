@@ -101,6 +101,23 @@ def test_odd_data(
     shutil.rmtree(tmp_path / "rated")
 
 
+def test_damaged_pictures_are_told_before_anything_is_trained(
+    tmp_path: Path, tiny_vlm_folder: Path
+) -> None:
+    table, out = rated(tmp_path / "rated", 12), tmp_path / "out"
+    lines = [f"{n:03}.png,by age,{n},train" for n in range(12)]
+    table.write_text("\n".join(["path,instruction,value,split", *lines]), encoding="utf-8")
+    for n in range(6):
+        (tmp_path / "rated" / f"{n:03}.png").write_bytes(b"no picture")
+    given = ["train", "rarl", "--data", "csv", "--root", str(table), "--out", str(out)]
+    result = CliRunner().invoke(cli, [*given, "--backbone", str(tiny_vlm_folder)])
+    assert isinstance(result.exception, DataError)
+    said = str(result.exception)
+    assert said.startswith("csv: 6 pictures of 12 cannot be read:\n")
+    assert (said.count(".png"), "and 2 more" in said) == (4, True)
+    assert not out.exists()
+
+
 def test_a_model_that_talks_is_no_backbone_of_an_adapter(tiny_vlm_folder: Path) -> None:
     given = ["train", "adapter", "--data", "utkface", "--backbone", str(tiny_vlm_folder)]
     result = CliRunner().invoke(cli, given)
