@@ -164,8 +164,13 @@ def write_checkpoint(
 
     start: the checkpoint that the policy began from.   told: lines of the card about the training.
     training: what the config says of it, beside the recipe.
-    Raises CheckpointError if it cannot be written.
+    Raises CheckpointError if it cannot be written, or `start` is another one by now.
     """
+    if start is not None and read_config(start)["weights"]["sha256"] != policy.began:
+        raise CheckpointError(
+            f"{start} is not the checkpoint any more that this run began from and that its result "
+            "is added to. Put that one back, then run the same line: what was learnt is kept."
+        )
     spec = read_vlm(backbone)
     tensors = together(policy, load_factors(start) if start is not None else {})
     recipe = {k: v for k, v in asdict(config).items() if k not in ("name", "licence", "notes")}

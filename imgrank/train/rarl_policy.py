@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from imgrank.errors import CheckpointError, MissingExtra
+from imgrank.models.checkpoint import read_config
 from imgrank.models.device import out_of_memory
 from imgrank.models.rarl_checkpoint import from_peft, full_tensors
 from imgrank.models.vlm import Conversation, VisionLanguage, dtype_of
@@ -54,9 +55,12 @@ Inputs = Mapping[str, Tensor]
 class Policy:
     """vlm: its model is the one in training, with LoRA in it unless all learns."""
 
-    def __init__(self, vlm: VisionLanguage, config: Tuning, *, frozen: bool = True) -> None:
-        """frozen: whether the start of the stage will be asked for, which takes memory if full."""
-        self.vlm = vlm
+    def __init__(
+        self, vlm: VisionLanguage, config: Tuning, *, frozen: bool = True, began: str = ""
+    ) -> None:
+        """frozen: whether the start of the stage will be asked for, which takes memory if full.
+        began: sha256 of the weights of the checkpoint that is merged into it, "" for none."""
+        self.vlm, self.began = vlm, began
         self._wrapped: Any = None
         self._scale = config.lora_alpha / config.rank
         self._frozen: nn.Module | None = None
@@ -217,7 +221,8 @@ def policy_of(
     """
     precision = "float32" if config.full else config.precision
     vlm = VisionLanguage(backbone, device, precision, start, config.max_pixels)
-    return Policy(vlm, config, frozen=frozen)
+    began = read_config(start)["weights"]["sha256"] if start is not None else ""
+    return Policy(vlm, config, frozen=frozen, began=began)
 
 
 def learning_of(

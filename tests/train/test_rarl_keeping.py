@@ -89,6 +89,19 @@ def test_a_checkpoint_is_what_was_trained(
     assert size == (28 if lora else len([n for n in _all(policy) if ".visual." not in n]))
 
 
+def test_a_start_that_was_exchanged_meanwhile_is_not_added_to(
+    problem: Problem, tiny_vlm_folder: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    written(start, problem, tiny_vlm_folder, None, CONFIG)
+    policy = policy_of(CONFIG, tiny_vlm_folder, start, CPU)
+    written(start, problem, tiny_vlm_folder, None, replace(CONFIG, rank=CONFIG.rank + 1))
+    given = CONFIG, problem, policy, tiny_vlm_folder, start, [], {}, "the command", print
+    with pytest.raises(CheckpointError, match="start is not the checkpoint any more"):
+        write_checkpoint(tmp_path / "now", *given)
+    assert not (tmp_path / "now").exists()
+
+
 def _all(policy: Policy) -> list[str]:
     return [n for n, _ in policy.vlm.model.named_parameters() if "lora" not in n]
 
