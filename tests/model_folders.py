@@ -37,7 +37,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def call(*arguments: str, answer: str | None = None) -> Result:
         monkeypatch.setattr(sys, "argv", ["imgrank", *arguments])
-        monkeypatch.setattr("imgrank.cli.asking._somebody_is_there", lambda: answer is not None)
+        monkeypatch.setattr("imgrank.cli.asking.may_ask", lambda: answer is not None)
         command = click.Command("imgrank", callback=main)
         return CliRunner().invoke(command, [], input=answer)
 

@@ -259,7 +259,7 @@ def test_long_work_is_asked_about(
     with pytest.raises(UsageError, match="--yes goes on"):
         sort(photos, "by age", options=Options(model="rarl:ages"))
     asked: list[str] = []
-    monkeypatch.setattr("imgrank.cli.asking._somebody_is_there", lambda: True)
+    monkeypatch.setattr("imgrank.cli.asking.may_ask", lambda: True)
     monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text) or False)
     result = run(*line)
     assert (result.exit_code, fake.seen) == (2, [])

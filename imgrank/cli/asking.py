@@ -17,16 +17,12 @@ def agreed(question: str, *, default: bool, otherwise: str) -> bool:
     default: the answer of a bare Enter.   otherwise: the message of the UsageError that is raised
     where nobody can be asked; names the option that stands for "yes".
     """
-    if not _somebody_is_there():
+    if not may_ask():
         raise UsageError(otherwise)
     return click.confirm(question, default=default, err=True)
 
 
 def may_ask() -> bool:
     """Whether there is a terminal to ask on."""
-    return _somebody_is_there()
-
-
-def _somebody_is_there() -> bool:
     streams = (sys.stdin, sys.stderr)
     return all(stream is not None and stream.isatty() for stream in streams)

@@ -15,14 +15,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import open_clip
-from huggingface_hub import constants
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -30,12 +28,11 @@ from torch.overrides import TorchFunctionMode
 from imgrank.errors import CheckpointError, MissingExtra
 from imgrank.models.digests import known_sha256
 from imgrank.models.spec import CONFIG, RECORD, BackboneSpec, to_verify
+from imgrank.models.without_hub import without_hub
 
 __all__ = ["Tower", "load_tokenizer", "load_tower"]
 
 Tower = Literal["image", "text"]
-
-_loading = threading.Lock()  # the switches below are of the whole process
 
 
 def load_tower(spec: BackboneSpec, tower: Tower, overrides: Mapping[str, Tensor]) -> nn.Module:
@@ -57,9 +54,9 @@ def load_tower(spec: BackboneSpec, tower: Tower, overrides: Mapping[str, Tensor]
             f"({config['text_cfg']['hf_model_name']}), which OpenCLIP would fetch from the Hub by "
             "itself. imgrank does not take these; use another backbone."
         )
-    with _loading:
+    with without_hub():
         try:
-            with _without_hub(), _quietly():
+            with _quietly():
                 model = _filled(spec, tower, timm="timm_model_name" in config["vision_cfg"])
         except Exception as error:  # of a config or a file that is wrong: nearly anything is raised
             raise CheckpointError(f"OpenCLIP cannot load {spec.folder}: {error}") from error
@@ -82,7 +79,7 @@ def load_tokenizer(spec: BackboneSpec) -> Callable[[list[str]], Tensor]:
         options = {"trust_remote_code": False}  # stronger than what the folder's config says
     elif spec.merges:
         options = {"bpe_path": str(spec.merges)}
-    with _loading, warnings.catch_warnings(), _without_hub():
+    with without_hub(), warnings.catch_warnings():
         # OpenCLIP's tokenizer leaves its merges file for the garbage collector to close.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
@@ -177,17 +174,6 @@ class _Uninitialised(TorchFunctionMode):
         if in_place and isinstance(first, nn.Parameter):
             return first
         return func(*args, **named)
-
-
-@contextmanager
-def _without_hub() -> Iterator[None]:
-    """A folder may name parts that are on the Hub; nothing is fetched that nobody asked for."""
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager

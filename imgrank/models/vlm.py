@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
 from imgrank.models.device import halving
-from imgrank.models.vlm_inputs import MAX_PIXELS, Conversation, extended, inputs_of, take
+from imgrank.models.vlm_inputs import Conversation, extended, inputs_of, take
 from imgrank.models.vlm_loading import load_model, load_processor, quietly
+from imgrank.models.vlm_spec import MAX_PIXELS
 from imgrank.settings import Precision
 
 __all__ = ["STOP", "Conversation", "VisionLanguage", "dtype_of"]

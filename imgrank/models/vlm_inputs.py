@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["MAX_PIXELS", "Conversation", "extended", "inputs_of", "take"]
+from imgrank.models.vlm_spec import MAX_PIXELS
+
+__all__ = ["Conversation", "extended", "inputs_of", "take"]
 
 Conversation = tuple[Sequence[Mapping[str, Any]], Sequence[Image.Image]]
 """Messages of a chat and its pictures (RGB), in the order in which the messages name them."""
 
-MAX_PIXELS = 256 * 28 * 28
-"""Pixels to which a larger picture is scaled down: 256 tokens, about 448 x 448."""
 NARROWEST = 100
 """Long side over short side above which a picture is widened: the processor refuses more than 200,
 and such a strip shows nothing anyway."""

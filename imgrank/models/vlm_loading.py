@@ -8,21 +8,18 @@ call it, not to those who sort pictures.
 from __future__ import annotations
 
 import importlib.util
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import constants
 
 from imgrank.errors import CheckpointError, MissingExtra
 from imgrank.models.vlm_spec import needed_files
+from imgrank.models.without_hub import without_hub
 
 __all__ = ["load_model", "load_processor", "quietly"]
-
-_loading = threading.Lock()  # the switches below are of the whole process
 
 
 def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
@@ -34,7 +31,7 @@ def load_model(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
     """
     _needed()
     needed_files(folder)  # a folder that is not whole says so in plain words
-    with _loading, _without_hub(), quietly():
+    with without_hub(), quietly():
         try:
             from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -65,7 +62,7 @@ def load_processor(folder: Path) -> Any:
     """
     _needed()
     needed_files(folder)  # a folder that is not whole says so in plain words
-    with _loading, _without_hub(), quietly():
+    with without_hub(), quietly():
         try:
             from transformers import Qwen2_5_VLProcessor
 
@@ -123,13 +120,3 @@ def _check(folder: Path, told: dict[str, Any]) -> None:
                 f"the weights of {folder} {what} {', '.join(names[:3])}{more}. Fetch the model "
                 "again."
             )
-
-
-@contextmanager
-def _without_hub() -> Iterator[None]:
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before

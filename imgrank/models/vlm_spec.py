@@ -27,6 +27,7 @@ from imgrank.errors import CheckpointError
 from imgrank.models.digests import file_sha256, known_sha256
 
 __all__ = [
+    "MAX_PIXELS",
     "MODEL_TYPE",
     "PROMPTING",
     "TELLING",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 MODEL_TYPE = "qwen2_5_vl"
+MAX_PIXELS = 256 * 28 * 28
+"""To which a larger picture is scaled down where no checkpoint says otherwise: 256 tokens."""
 PROMPTING = 1
 """Version of everything between a prompt with pictures and the model's input, and between what it
 writes and the text of the answer. Raise it when either changes: kept values are then stale."""

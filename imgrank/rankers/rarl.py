@@ -24,7 +24,7 @@ from imgrank.listwise.prompt import Rule, instruct, messages
 from imgrank.listwise.rules import as_asked, kept, rule_of
 from imgrank.models.checkpoint import RARL, identity, read_config
 from imgrank.models.rarl_checkpoint import check_backbone
-from imgrank.models.vlm_spec import VlmSpec, read_vlm
+from imgrank.models.vlm_spec import MAX_PIXELS, VlmSpec, read_vlm
 from imgrank.rankers.base import Answer, Features, Scope, Score
 from imgrank.rankers.trained import prompt_of, refusal, remarks, task_of
 from imgrank.settings import Precision
@@ -39,10 +39,8 @@ __all__ = ["PictureSource", "RARLRanker"]
 
 NEW_TOKENS = 512
 """Of an answer, at most, where no checkpoint says how many; eight items are about 150."""
-MAX_PIXELS = 256 * 28 * 28
-"""Of a picture, likewise: that of `models/vlm_inputs.py`, which imports torch."""
 LARGE = 16
-"""Times those pixels, from which a decoded picture is made smaller, since 64 may be in memory."""
+"""Times `max_pixels`, from which a decoded picture is made smaller: 64 may be in memory."""
 
 WINDOWS = {"cuda": 8}
 """Windows at once by device, else one: a CPU gains nothing by more, and memory is soon short."""

@@ -37,6 +37,7 @@ __all__ = [
     "known_fields",
     "load",
     "notes_of",
+    "overridden",
     "recipe_of",
     "recipes",
     "retold",
@@ -146,6 +147,20 @@ def retold(config: C, changed: C, values: Table, same_data: bool) -> C:
         said = {"licence": before.licence, "notes": before.notes + _differences(config, changed)}
     told: dict[str, Any] = {name: text for name, text in said.items() if name not in values}
     return replace(changed, **told)
+
+
+def overridden(config: C, values: Table) -> C:
+    """A recipe with `steps` and `warmup`, and other values of its fields, as TOML gives them.
+
+    Fewer `steps` without a `warmup` have the same share of it. Raises UsageError.
+    """
+    before: Any = config
+    known = known_fields(config, values)
+    steps = values.get("steps")
+    if isinstance(steps, int) and steps < before.steps and "warmup" not in values:
+        values = {**values, "warmup": before.warmup * steps // before.steps}
+    changed = replace(config, **tuples({**known, **values}))
+    return retold(config, changed, values, same_data=True)
 
 
 def _differences(config: DataclassInstance, changed: DataclassInstance) -> str:

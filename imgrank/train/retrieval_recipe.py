@@ -21,7 +21,7 @@ from imgrank.train.recipe_file import (
     check_types,
     joined,
     known_fields,
-    retold,
+    overridden,
     tuples,
 )
 from imgrank.train.retrieval_losses import Policy
@@ -114,12 +114,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 
     Other `steps` without a `warmup` have the same share of it.
     """
-    known = known_fields(config, values)
-    steps = values.get("steps")
-    if isinstance(steps, int) and steps < config.steps and "warmup" not in values:
-        values = {**values, "warmup": config.warmup * steps // config.steps}
-    changed = replace(config, **tuples({**known, **values}))
-    return retold(config, changed, values, same_data=True)
+    return overridden(config, values)
 
 
 def trained_on(config: Config, data: Sequence[str]) -> Config:

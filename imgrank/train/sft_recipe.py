@@ -7,14 +7,14 @@ Most fields are those of RARL's (`rarl_recipe.Tuning`), which is what it is comp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imgrank.errors import UsageError
 from imgrank.train import recipe_file
 from imgrank.train.rarl_recipe import LARGEST, Tuning
-from imgrank.train.recipe_file import check_bounds, joined, known_fields, retold, tuples
+from imgrank.train.recipe_file import check_bounds, joined, known_fields, overridden, tuples
 from imgrank.train.run import cosine_with_warmup
 
 __all__ = ["RECIPE", "Config", "load_recipe", "override"]
@@ -55,12 +55,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 
     Other `steps` without a `warmup` have the same share of it.
     """
-    known = known_fields(config, values)
-    steps = values.get("steps")
-    if isinstance(steps, int) and steps < config.steps and "warmup" not in values:
-        values = {**values, "warmup": config.warmup * steps // config.steps}
-    changed = replace(config, **tuples({**known, **values}))
-    return retold(config, changed, values, same_data=True)
+    return overridden(config, values)
 
 
 def _made(values: Mapping[str, Any]) -> Config:
